@@ -1,0 +1,360 @@
+"""The dialect of Anthropic's Messages.
+
+Format: https://docs.anthropic.com/en/api/messages and .../messages-streaming
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from history import legal, merged, own, repair
+from messages import (
+    Done,
+    File,
+    Image,
+    Message,
+    Part,
+    ProviderBlock,
+    ProviderEvent,
+    Reasoning,
+    ReasoningDelta,
+    Refusal,
+    RefusalDelta,
+    Request,
+    Stop,
+    Text,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
+    ToolResult,
+    Usage,
+)
+from providers.base import BadResponse, ModelInfo
+from providers.errors import error_in, parse, readable
+from providers.http import Auth, HeaderAuth, Http
+from settings import Settings, SettingsError
+
+VERSION = "2023-06-01"
+MAX_TOKENS = 16_384
+"""For requests that do not say: `max_tokens` is required, and rate limits count it up front."""
+SHORTER = {"claude-3-haiku": 4096, "claude-3-opus": 4096, "claude-3-sonnet": 4096, "claude-3-5": 8192}
+"""Models that write less: https://docs.anthropic.com/en/docs/about-claude/models"""
+
+CACHED = {"type": "ephemeral"}
+
+STOPS: Mapping[str, Stop] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "pause_turn": "pause",
+    "refusal": "content_filter",
+}
+
+# Fields of the thinking budget, tokens by effort.
+_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 24_576, "max": 32_768}
+
+
+def connect(name: str, settings: Settings, http: Http) -> Messages:
+    if not settings.anthropic_api_key:
+        raise SettingsError("ANTHROPIC_API_KEY", "expected a key of https://console.anthropic.com")
+    url = f"{settings.anthropic_base_url.removesuffix('/v1')}/v1/messages"
+    return Messages(http, url, HeaderAuth("x-api-key", settings.anthropic_api_key), ModelInfo(f"anthropic/{name}"))
+
+
+class Messages:
+    """A model behind `POST {base}/v1/messages`. `url` is the whole address."""
+
+    def __init__(self, http: Http, url: str, auth: Auth, info: ModelInfo) -> None:
+        self.info = info
+        self._http = http
+        self._url = url
+        self._auth = auth
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def stream(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
+        async with aclosing(self._http.retrying(lambda: self._attempt(request))) as events:
+            async for event in events:
+                yield event
+
+    async def _attempt(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
+        provider = self.info.id.partition("/")[0]
+        answer = _Answer(self.info)
+        head = {"anthropic-version": VERSION}
+        async with self._http.open(self._url, self.body(request), self._auth, provider, head) as response:
+            async with aclosing(self._http.payloads(response, provider)) as payloads:
+                async for data in payloads:
+                    with readable(provider):
+                        news = list(answer.feed(parse(data, provider)))
+                    for event in news:
+                        yield event
+                    if answer.complete:
+                        return
+        raise BadResponse("the answer ends without message_stop", provider=provider, code="upstream_truncated")
+
+    def body(self, request: Request) -> dict[str, Any]:
+        options = request.options
+        limit = options.max_tokens or _longest(self.info.name)
+        thinking = self._thinking(options.reasoning_effort, limit)
+        wanted = {
+            "model": self.info.name,
+            "max_tokens": limit,
+            "system": _system(request.messages),
+            "messages": self._messages(request.messages),
+            "tools": _tools(request) or None,
+            "tool_choice": _choice(options.tool_choice, options.parallel_tool_calls) if request.tools else None,
+            "stream": True,
+            "stop_sequences": [stop for stop in options.stop if stop.strip()] or None,
+            "thinking": thinking,
+            **_sampling(options.temperature, options.top_p, bool(thinking)),
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
+
+    def _thinking(self, effort: str | None, limit: int) -> dict[str, Any] | None:
+        budget = min(_BUDGETS.get(effort or "", 0), limit - 1)
+        return {"type": "enabled", "budget_tokens": budget} if budget >= 1024 else None
+
+    def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """Turns by turns, a user's first; the last two of the user's are where the cache may end."""
+        spoken = [_as_user(own(m, self.info.id)) for m in repair(messages) if m.role != "system"]
+        turns = [(m.role, blocks) for m in merged(spoken) if (blocks := _blocks(m))]
+        if turns and turns[0][0] == "assistant":
+            turns.insert(0, ("user", [{"type": "text", "text": "(the conversation goes on)"}]))
+        for _, blocks in [turn for turn in turns if turn[0] == "user"][-2:]:
+            blocks[-1] = {**blocks[-1], "cache_control": CACHED}
+        return [{"role": role, "content": blocks} for role, blocks in turns]
+
+
+def _longest(model: str) -> int:
+    return next((limit for name, limit in SHORTER.items() if name in model), MAX_TOKENS)
+
+
+def _sampling(temperature: float | None, top_p: float | None, thinking: bool) -> dict[str, float]:
+    """One of the two at most, as newer models refuse both; none beside thinking, which refuses either."""
+    if thinking:
+        return {}
+    if temperature is not None:
+        return {"temperature": min(temperature, 1.0)}
+    return {} if top_p is None else {"top_p": top_p}
+
+
+def _system(messages: Sequence[Message]) -> list[dict[str, Any]] | None:
+    texts = [m.text for m in messages if m.role == "system" and m.text.strip()]
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
+    if blocks:
+        blocks[-1]["cache_control"] = CACHED
+    return blocks or None
+
+
+def _tools(request: Request) -> list[dict[str, Any]]:
+    tools: list[dict[str, Any]] = [
+        {"name": tool.name, "description": tool.description, "input_schema": tool.parameters} for tool in request.tools
+    ]
+    if tools:
+        tools[-1]["cache_control"] = CACHED
+    return tools
+
+
+def _choice(choice: ToolChoice, parallel: bool | None) -> dict[str, Any] | None:
+    kinds = {"auto": "auto", "none": "none", "required": "any", "tool": "tool"}
+    made: dict[str, Any] = {"type": kinds[choice.mode]}
+    if choice.mode == "tool":
+        made["name"] = choice.name
+    if parallel is False and choice.mode != "none":
+        made["disable_parallel_tool_use"] = True
+    return None if made == {"type": "auto"} else made
+
+
+def _as_user(message: Message) -> Message:
+    return Message("user", message.parts) if message.role == "tool" else message
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    """Results stand before everything else, as the API demands; empty text is left out, as it refuses it."""
+    parts = sorted(message.parts, key=lambda part: not isinstance(part, ToolResult))
+    blocks = [block for part in parts if (block := _block(part))]
+    if message.role == "assistant" and blocks and blocks[-1]["type"] == "text":
+        blocks[-1] = {**blocks[-1], "text": blocks[-1]["text"].rstrip()}
+    return blocks
+
+
+def _block(part: Part) -> dict[str, Any] | None:
+    match part:
+        case Text(text, opaque):
+            return (dict(opaque) if opaque else {"type": "text", "text": text}) if text.strip() else None
+        case Refusal(text):
+            return {"type": "text", "text": text} if text.strip() else None
+        case Reasoning(_, opaque):
+            unsigned = opaque and opaque["type"] == "thinking" and not opaque.get("signature")
+            return dict(opaque) if opaque and not unsigned else None
+        case ProviderBlock(opaque):
+            return dict(opaque)
+        case ToolCall():
+            call = {
+                "type": "tool_use",
+                "id": legal(part.id),
+                "name": part.name,
+                "input": json.loads(part.arguments),
+            }
+            return {**(part.opaque or {}), **call}
+        case ToolResult():
+            return _result(part)
+        case Image() | File():
+            return _source(part)
+        case _:
+            return None
+
+
+def _result(result: ToolResult) -> dict[str, Any]:
+    content = [block for part in result.parts if (block := _block(part))]
+    encoded: dict[str, Any] = {"type": "tool_result", "tool_use_id": legal(result.call_id)}
+    if content:
+        encoded["content"] = content
+    if result.is_error:
+        encoded["is_error"] = True
+    return encoded
+
+
+def _source(part: Image | File) -> dict[str, Any]:
+    if isinstance(part, Image) and part.url:
+        return {"type": "image", "source": {"type": "url", "url": part.url}}
+    if isinstance(part, File) and part.media_type.startswith("text/"):
+        text = base64.b64decode(part.data).decode("utf-8", "replace")
+        document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}
+        return {**document, "title": part.name} if part.name else document
+    kind = "image" if isinstance(part, Image) else "document"
+    return {"type": kind, "source": {"type": "base64", "media_type": part.media_type, "data": part.data}}
+
+
+class _Answer:
+    """A message on its way. Blocks are kept as they came, so that they can go back byte for byte."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.complete = False
+        self._info = info
+        self._provider = info.id.partition("/")[0]
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._inputs: dict[int, str] = {}
+        self._positions: dict[int, int] = {}
+        self._usage: dict[str, Any] = {}
+        self._stop = ""
+        self._details: Mapping[str, Any] = {}
+        self._model: str | None = None
+
+    def feed(self, payload: Any) -> Iterator[ProviderEvent]:
+        match payload["type"]:
+            case "message_start":
+                yield from self._begin(payload["message"])
+            case "message":
+                yield from self._begin(payload)
+                yield from self._end()
+            case "content_block_start":
+                yield from self._open(payload["index"], payload["content_block"])
+            case "content_block_delta":
+                yield from self._delta(payload["index"], payload["delta"])
+            case "message_delta":
+                self._change(payload.get("delta") or {}, payload.get("usage") or {})
+            case "message_stop":
+                yield from self._end()
+            case "error":
+                raise error_in(payload, 200, self._provider) or BadResponse("error", provider=self._provider)
+
+    def _begin(self, message: Mapping[str, Any]) -> Iterator[ProviderEvent]:
+        if self._model is not None:
+            raise BadResponse("a second message begins inside the first", provider=self._provider)
+        self._model = message.get("model") or ""
+        self._change(message, message.get("usage") or {})
+        for index, block in enumerate(message.get("content") or ()):
+            yield from self._open(index, block)
+
+    def _change(self, delta: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
+        self._stop = delta.get("stop_reason") or self._stop
+        self._details = delta.get("stop_details") or self._details
+        self._usage.update({name: value for name, value in usage.items() if value is not None})
+
+    def _open(self, index: int, block: dict[str, Any]) -> Iterator[ProviderEvent]:
+        self._blocks[index] = block
+        match block["type"]:
+            case "text" if block.get("text"):
+                yield TextDelta(block["text"])
+            case "thinking" if block.get("thinking"):
+                yield ReasoningDelta(block["thinking"])
+            case "tool_use":
+                self._positions[index] = len(self._positions)
+                given = json.dumps(block["input"]) if block.get("input") else ""
+                yield ToolCallDelta(self._positions[index], block["id"], block["name"], given)
+
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
+        block = self._blocks[index]
+        match delta["type"]:
+            case "text_delta":
+                block["text"] = block.get("text", "") + delta["text"]
+                if delta["text"]:
+                    yield TextDelta(delta["text"])
+            case "thinking_delta":
+                block["thinking"] = block.get("thinking", "") + delta["thinking"]
+                if delta["thinking"]:
+                    yield ReasoningDelta(delta["thinking"])
+            case "signature_delta":
+                block["signature"] = block.get("signature", "") + delta["signature"]
+            case "input_json_delta":
+                self._inputs[index] = self._inputs.get(index, "") + delta["partial_json"]
+                if delta["partial_json"] and index in self._positions:
+                    yield ToolCallDelta(self._positions[index], arguments=delta["partial_json"])
+            case "citations_delta":
+                block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+            case _:
+                block.update({name: value for name, value in delta.items() if name != "type"})
+
+    def _end(self) -> Iterator[ProviderEvent]:
+        if not self._stop:
+            raise BadResponse(
+                "the answer ends without a stop reason", provider=self._provider, code="upstream_truncated"
+            )
+        self.complete = True
+        parts = [self._part(index, block) for index, block in sorted(self._blocks.items())]
+        stop = STOPS.get(self._stop, "stop")
+        if stop == "stop" and any(_asked(block) for block in self._blocks.values()):
+            stop = "tool_calls"
+        explanation = self._details.get("explanation")
+        if stop == "content_filter" and explanation:
+            parts.append(Refusal(explanation))
+            yield RefusalDelta(explanation)
+        yield Done(Message("assistant", tuple(parts), self._info.id), stop, usage_of(self._usage), self._model or "")
+
+    def _part(self, index: int, block: dict[str, Any]) -> Part:
+        match block["type"]:
+            case "text":
+                return Text(block.get("text", ""), block if block.get("citations") else None)
+            case "thinking":
+                return Reasoning(block.get("thinking", ""), block)
+            case "redacted_thinking":
+                return Reasoning("", block)
+            case "tool_use":
+                written = self._inputs.get(index) or json.dumps(block.get("input") or {})
+                rest = {k: v for k, v in block.items() if k not in ("type", "id", "name", "input")}
+                return ToolCall(block["id"], block["name"], written, rest or None)
+        if self._inputs.get(index):
+            block["input"] = json.loads(self._inputs[index])
+        return ProviderBlock(block)
+
+
+def _asked(block: Mapping[str, Any]) -> bool:
+    """Whether the block is a call for the client to answer, not one that server-side code has made and had answered."""
+    return block["type"] == "tool_use" and (block.get("caller") or {}).get("type", "direct") == "direct"
+
+
+def usage_of(usage: Mapping[str, Any]) -> Usage:
+    """`input_tokens` leaves the cached ones out; ours counts them in, as OpenAI's does."""
+    read, write = usage.get("cache_read_input_tokens") or 0, usage.get("cache_creation_input_tokens") or 0
+    input, output = (usage.get("input_tokens") or 0) + read + write, usage.get("output_tokens") or 0
+    reasoning = (usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0
+    return Usage(input, output, read, write, reasoning, input + output)

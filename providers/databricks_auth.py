@@ -1,0 +1,173 @@
+"""Databricks credentials, in the order of its unified authentication:
+a token, a service principal (OAuth M2M), a profile with either, the Databricks CLI's login (OAuth U2M).
+
+Formats: https://docs.databricks.com/dev-tools/auth
+"""
+
+from __future__ import annotations
+
+import asyncio
+import configparser
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from providers.base import AuthError
+from providers.errors import quote
+from providers.http import Auth, Http, bearer
+from settings import Settings, SettingsError
+
+EARLY = 300.0
+"""Seconds before its end that a token is fetched anew."""
+CLI_SECONDS = 30.0
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`expires` is seconds on the wall clock."""
+
+    value: str = field(repr=False)
+    expires: float
+
+
+class FetchedToken:
+    """A bearer token that is fetched when needed, once for all who wait, and kept until shortly before its end."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[Token]]) -> None:
+        self._fetch = fetch
+        self._token: Token | None = None
+        self._refused = ""
+        self._lock = asyncio.Lock()
+
+    async def headers(self) -> Mapping[str, str]:
+        if self._fresh() is None:
+            async with self._lock:
+                if self._fresh() is None:
+                    await self._refresh()
+        assert self._token is not None  # noqa: S101 - `_refresh` has set it or raised
+        return {"authorization": f"Bearer {self._token.value}"}
+
+    def renew(self) -> bool:
+        self._refused = self._token.value if self._token else ""
+        return True
+
+    def _fresh(self) -> Token | None:
+        token = self._token
+        if token is None or token.value == self._refused or token.expires - EARLY < time.time():
+            return None
+        return token
+
+    async def _refresh(self) -> None:
+        """A failed refresh does no harm while the old token is good."""
+        try:
+            self._token = await self._fetch()
+        except Exception:
+            old = self._token
+            if old is None or old.value == self._refused or old.expires <= time.time():
+                raise
+
+
+def credentials(settings: Settings, http: Http) -> tuple[str, Auth]:
+    """The workspace's address and how to authenticate there. Raises `SettingsError`."""
+    if settings.databricks_token:
+        return _safe(settings.databricks_host), bearer(settings.databricks_token)
+    if settings.databricks_client_id and settings.databricks_client_secret:
+        host = _safe(settings.databricks_host)
+        return host, _service_principal(host, settings.databricks_client_id, settings.databricks_client_secret, http)
+    return profile_credentials(settings, http)
+
+
+def profile_credentials(settings: Settings, http: Http) -> tuple[str, Auth]:
+    name = settings.databricks_profile
+    profile = read_profile(settings.databricks_config, name)
+    host = _safe(_with_scheme(profile.get("host") or settings.databricks_host))
+    if token := profile.get("token"):
+        return host, bearer(token)
+    if profile.get("client_id") and profile.get("client_secret"):
+        return host, _service_principal(host, profile["client_id"], profile["client_secret"], http)
+    return host, FetchedToken(lambda: cli_token(name or profile.get("name", "DEFAULT")))
+
+
+def read_profile(path: Path, name: str) -> dict[str, str]:
+    """A section of the INI file; without a name the default one. `name` in the answer is the section's."""
+    parser = configparser.ConfigParser(default_section="", interpolation=None)
+    try:
+        read = parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeError) as error:
+        raise SettingsError("DATABRICKS_CONFIG_FILE", f"cannot be read ({quote(str(error))})", str(path)) from None
+    if not read:
+        missing = "expected a token, a service principal, or a profile (make one with: databricks auth login)"
+        raise SettingsError("DATABRICKS_TOKEN" if not name else "DATABRICKS_CONFIG_FILE", missing, None)
+    settings = dict(parser["__settings__"]) if parser.has_section("__settings__") else {}
+    wanted = name or settings.get("default_profile") or "DEFAULT"
+    if not parser.has_section(wanted):
+        known = ", ".join(s for s in parser.sections() if s != "__settings__") or "none"
+        raise SettingsError("DATABRICKS_CONFIG_PROFILE", f"{path} has these profiles: {known}", wanted)
+    return {"name": wanted, **parser[wanted]}
+
+
+def _service_principal(host: str, client_id: str, secret: str, http: Http) -> FetchedToken:
+    async def fetch() -> Token:
+        form = {"grant_type": "client_credentials", "scope": "all-apis"}
+        answer = await http.post_form(f"{host}/oidc/v1/token", form, client_id, secret)
+        try:
+            return Token(str(answer["access_token"]), time.time() + float(answer.get("expires_in") or 3600))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise AuthError("the token endpoint's answer has no access_token", provider="databricks") from error
+
+    return FetchedToken(fetch)
+
+
+async def cli_token(profile: str) -> Token:
+    """The login that the Databricks CLI keeps (it owns the token cache; nothing else should read that)."""
+    command = ("databricks", "auth", "token", "--profile", profile)
+    hint = f"log in with: databricks auth login --profile {profile}"
+    pipe = asyncio.subprocess.PIPE
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
+    except OSError as error:
+        raise AuthError(
+            "the Databricks CLI is not installed, so its login cannot be used", provider="databricks"
+        ) from error
+    try:
+        async with asyncio.timeout(CLI_SECONDS):
+            out, err = await process.communicate()
+    except BaseException as error:
+        process.kill()
+        await process.wait()
+        if isinstance(error, TimeoutError):
+            raise AuthError(f"`{' '.join(command)}` took too long; {hint}", provider="databricks") from error
+        raise
+    if process.returncode:
+        raise AuthError(f"`{' '.join(command)}` failed: {quote(err)}; {hint}", provider="databricks")
+    return _cli_answer(out, hint)
+
+
+def _cli_answer(out: bytes, hint: str) -> Token:
+    try:
+        answer = json.loads(out)
+        expiry = datetime.fromisoformat(answer["expiry"]).timestamp() if answer.get("expiry") else time.time() + 3600
+        return Token(answer["access_token"], expiry)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AuthError(f"the Databricks CLI's answer is not a token; {hint}", provider="databricks") from error
+
+
+def _with_scheme(host: str) -> str:
+    host = host.strip().rstrip("/")
+    return host if "://" in host or not host else f"https://{host}"
+
+
+def _safe(host: str) -> str:
+    """A credential goes over TLS, or to this machine."""
+    if not host:
+        raise SettingsError("DATABRICKS_HOST", "expected your workspace, as https://<name>.cloud.databricks.com")
+    if host.startswith("http://") and urlsplit(host).hostname not in LOOPBACK:
+        raise SettingsError("DATABRICKS_HOST", "expected https:// (a token is not sent in the clear)", host)
+    return host

@@ -1,0 +1,159 @@
+"""An answer in the dialect of Chat Completions on its way, from chunks or from one whole answer.
+
+Format: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from messages import (
+    Done,
+    Message,
+    Part,
+    ProviderEvent,
+    Reasoning,
+    ReasoningDelta,
+    Refusal,
+    RefusalDelta,
+    Stop,
+    Text,
+    TextDelta,
+    Usage,
+)
+from providers.base import BadResponse, ModelInfo, Overloaded, ProviderDown
+from providers.calls import CallAssembler
+from providers.errors import error_in
+
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+
+STOPS: Mapping[str, Stop] = {
+    "stop": "stop",
+    "end_turn": "stop",
+    "eos": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+}
+
+
+class Answer:
+    """Feed it payloads, send on what it yields, and end with `finish`, whose last event is `Done`.
+
+    `taken` are the ids of calls in the conversation so far.
+    """
+
+    def __init__(self, info: ModelInfo, taken: set[str]) -> None:
+        self._info = info
+        self._provider = info.id.partition("/")[0]
+        self._text = self._reasoning = self._refusal = ""
+        self._reasoning_field = ""
+        self._calls = CallAssembler(taken)
+        self._stop = ""
+        self._usage = Usage()
+        self._model = ""
+
+    def feed(self, payload: Any) -> Iterator[ProviderEvent]:
+        if not isinstance(payload, dict):
+            raise BadResponse("a chunk is not an object", provider=self._provider)
+        if error := error_in(payload, 200, self._provider):
+            raise error
+        self._model = payload.get("model") or self._model
+        if isinstance(payload.get("usage"), dict):
+            self._usage = usage_of(payload["usage"])
+        for choice in payload.get("choices") or ():
+            yield from self._choice(choice)
+
+    def _choice(self, choice: Mapping[str, Any]) -> Iterator[ProviderEvent]:
+        delta = choice.get("delta") or choice.get("message") or {}
+        yield from self._reason(delta)
+        yield from self._content(delta.get("content"))
+        if refusal := delta.get("refusal"):
+            self._refusal += refusal
+            yield RefusalDelta(refusal)
+        for call in delta.get("tool_calls") or ():
+            yield from self._calls.feed(call)
+        if function := delta.get("function_call"):
+            yield from self._calls.feed({"index": 0, "function": function})
+        self._stop = choice.get("finish_reason") or self._stop
+
+    def _reason(self, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
+        for name in REASONING_FIELDS:
+            if isinstance(delta.get(name), str) and delta[name]:
+                self._reasoning_field = name
+                yield self._reasoned(delta[name])
+                return
+
+    def _reasoned(self, text: str) -> ReasoningDelta:
+        self._reasoning += text
+        return ReasoningDelta(text)
+
+    def _content(self, content: object) -> Iterator[ProviderEvent]:
+        """A string, or a list of parts: text, Mistral's `thinking`, Databricks' `reasoning` with a summary."""
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        for part in content if isinstance(content, list) else ():
+            inner = part.get("thinking") or part.get("summary")
+            if isinstance(inner, list | str) and inner:
+                words = inner if isinstance(inner, str) else "".join(p.get("text") or "" for p in inner)
+                yield self._reasoned(words)
+            elif text := part.get("text"):
+                self._text += text
+                yield TextDelta(text)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the finish reason is there: only the usage can still be missing."""
+        return bool(self._stop)
+
+    def finish(self) -> Iterator[ProviderEvent]:
+        yield from self._calls.finish()
+        calls = self._calls.calls()
+        stop = self._stopped(bool(calls))
+        echo = {self._reasoning_field: self._reasoning} if self._reasoning_field else None
+        parts: list[Part] = []
+        if self._reasoning:
+            parts.append(Reasoning(self._reasoning, echo))
+        if self._text:
+            parts.append(Text(self._text))
+        if self._refusal:
+            parts.append(Refusal(self._refusal))
+        yield Done(Message("assistant", (*parts, *calls), self._info.id), stop, self._usage, self._model)
+
+    def _stopped(self, called: bool) -> Stop:
+        match self._stop:
+            case "":
+                raise BadResponse(
+                    "the answer ends without a finish reason",
+                    provider=self._provider,
+                    code="upstream_truncated",
+                )
+            case "error":
+                raise ProviderDown("the model broke off with an error", provider=self._provider, code="server_error")
+            case "insufficient_system_resource":
+                raise Overloaded("the provider ran out of resources", provider=self._provider)
+        stop = STOPS.get(self._stop, "stop")
+        if called and stop == "stop":
+            return "tool_calls"
+        return "stop" if stop == "tool_calls" and not called else stop
+
+
+def usage_of(usage: Mapping[str, Any]) -> Usage:
+    """Also with the names that Anthropic's and DeepSeek's usage has behind compatible gateways."""
+    read, write = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+    input, output = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    return Usage(
+        input=input,
+        output=output,
+        cache_read=read.get("cached_tokens") or usage.get("cache_read_input_tokens") or 0,
+        cache_write=read.get("cache_write_tokens") or usage.get("cache_creation_input_tokens") or 0,
+        reasoning=write.get("reasoning_tokens") or usage.get("reasoning_tokens") or 0,
+        total=usage.get("total_tokens") or input + output,
+    )

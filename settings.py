@@ -1,0 +1,237 @@
+"""All settings, read once from the environment. Nothing is read on import.
+
+A variable that cannot be right raises `SettingsError` with one line: its name, what was read, what is accepted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+HERE = Path(__file__).resolve().parent
+PROVIDERS = ("databricks", "anthropic", "openai", "azure", "local")
+TOOL_GROUPS = ("skills",)
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be right, in one line."""
+
+    def __init__(self, name: str, accepted: str, read: str | None = None) -> None:
+        got = "is not set" if read is None else f"is {read!r}"
+        super().__init__(f"{name} {got}: {accepted}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    model: str = ""
+    """SKILL_AGENT_MODEL: `provider/model`. Empty: the first provider with credentials, else the local model."""
+
+    allowed_models: tuple[str, ...] = ()
+    """SKILL_AGENT_ALLOWED_MODELS: comma-separated globs of `provider/model` that a request may name."""
+
+    aliases: tuple[tuple[str, str], ...] = ()
+    """SKILL_AGENT_MODEL_ALIASES: comma-separated `glob=model`, for clients with a fixed model name."""
+
+    skills: tuple[Path, ...] = (HERE / "skills",)
+    """SKILL_AGENT_SKILLS: folders that hold skill folders, separated as in PATH; the first of a name wins."""
+
+    system_prompt: Path = HERE / "system_prompt.md"
+    """SKILL_AGENT_SYSTEM_PROMPT: a text file."""
+
+    tools: tuple[str, ...] = TOOL_GROUPS
+    """SKILL_AGENT_TOOLS: which groups of built-in tools the agent has."""
+
+    max_turns: int = 50
+    """SKILL_AGENT_MAX_TURNS: model calls in one run."""
+
+    max_seconds: float = 600.0
+    """SKILL_AGENT_MAX_SECONDS: how long one run may take."""
+
+    max_tokens: int | None = None
+    """SKILL_AGENT_MAX_TOKENS: input and output tokens of one run, all its model calls together."""
+
+    log: str = ""
+    """SKILL_AGENT_LOG: `text` or `json`, with `:debug` for more. Empty: text on a terminal, else json."""
+
+    openai_api_key: str = field(default="", repr=False)
+    """OPENAI_API_KEY"""
+
+    openai_base_url: str = "https://api.openai.com/v1"
+    """OPENAI_BASE_URL: with `/v1`; any compatible server."""
+
+    anthropic_api_key: str = field(default="", repr=False)
+    """ANTHROPIC_API_KEY"""
+
+    anthropic_base_url: str = "https://api.anthropic.com"
+    """ANTHROPIC_BASE_URL: without `/v1`."""
+
+    azure_endpoint: str = ""
+    """AZURE_OPENAI_ENDPOINT"""
+
+    azure_api_key: str = field(default="", repr=False)
+    """AZURE_OPENAI_API_KEY"""
+
+    azure_ad_token: str = field(default="", repr=False)
+    """AZURE_OPENAI_AD_TOKEN: a bearer token, instead of the key."""
+
+    azure_api_version: str = ""
+    """OPENAI_API_VERSION: of the deployment API. Empty: the `/openai/v1` API."""
+
+    databricks_host: str = ""
+    """DATABRICKS_HOST: with or without `https://`."""
+
+    databricks_token: str = field(default="", repr=False)
+    """DATABRICKS_TOKEN"""
+
+    databricks_client_id: str = ""
+    """DATABRICKS_CLIENT_ID: of a service principal."""
+
+    databricks_client_secret: str = field(default="", repr=False)
+    """DATABRICKS_CLIENT_SECRET"""
+
+    databricks_profile: str = ""
+    """DATABRICKS_CONFIG_PROFILE: a section of the configuration file."""
+
+    databricks_config: Path = Path("~/.databrickscfg")
+    """DATABRICKS_CONFIG_FILE"""
+
+    databricks_claude: str = "messages"
+    """SKILL_AGENT_DATABRICKS_CLAUDE: the API for Claude endpoints, `messages` (Anthropic's) or `chat`."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+        read = _Reader(os.environ if env is None else env)
+        return cls(
+            model=read("SKILL_AGENT_MODEL", _model, ""),
+            allowed_models=read("SKILL_AGENT_ALLOWED_MODELS", _words, ()),
+            aliases=read("SKILL_AGENT_MODEL_ALIASES", _aliases, ()),
+            skills=read("SKILL_AGENT_SKILLS", _paths, (HERE / "skills",)),
+            system_prompt=read("SKILL_AGENT_SYSTEM_PROMPT", _file, HERE / "system_prompt.md"),
+            tools=read("SKILL_AGENT_TOOLS", _groups, TOOL_GROUPS),
+            max_turns=read("SKILL_AGENT_MAX_TURNS", _count, 50),
+            max_seconds=read("SKILL_AGENT_MAX_SECONDS", _seconds, 600.0),
+            max_tokens=read("SKILL_AGENT_MAX_TOKENS", _count, None),
+            log=read("SKILL_AGENT_LOG", _log, ""),
+            openai_api_key=read("OPENAI_API_KEY", str, ""),
+            openai_base_url=read("OPENAI_BASE_URL", _url, "https://api.openai.com/v1"),
+            anthropic_api_key=read("ANTHROPIC_API_KEY", str, ""),
+            anthropic_base_url=read("ANTHROPIC_BASE_URL", _url, "https://api.anthropic.com"),
+            azure_endpoint=read("AZURE_OPENAI_ENDPOINT", _url, ""),
+            azure_api_key=read("AZURE_OPENAI_API_KEY", str, ""),
+            azure_ad_token=read("AZURE_OPENAI_AD_TOKEN", str, ""),
+            azure_api_version=read("OPENAI_API_VERSION", str, ""),
+            databricks_host=read("DATABRICKS_HOST", _host, ""),
+            databricks_token=read("DATABRICKS_TOKEN", str, ""),
+            databricks_client_id=read("DATABRICKS_CLIENT_ID", str, ""),
+            databricks_client_secret=read("DATABRICKS_CLIENT_SECRET", str, ""),
+            databricks_profile=read("DATABRICKS_CONFIG_PROFILE", str, ""),
+            databricks_config=read("DATABRICKS_CONFIG_FILE", Path, Path("~/.databrickscfg")).expanduser(),
+            databricks_claude=read("SKILL_AGENT_DATABRICKS_CLAUDE", _claude_api, "messages"),
+        )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values that must never be shown."""
+        held = (
+            self.openai_api_key,
+            self.anthropic_api_key,
+            self.azure_api_key,
+            self.azure_ad_token,
+            self.databricks_token,
+            self.databricks_client_secret,
+        )
+        return tuple(value for value in held if value)
+
+
+class _Reader:
+    """Reads variables; blank is unset."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+
+    def __call__(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        value = self._env.get(name, "").strip()
+        if not value:
+            return default
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise SettingsError(name, str(error), value) from None
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def _model(value: str) -> str:
+    provider, _, name = value.partition("/")
+    if provider not in PROVIDERS or not name:
+        raise ValueError(f"expected provider/model with a provider of {', '.join(PROVIDERS)}")
+    return value
+
+
+def _aliases(value: str) -> tuple[tuple[str, str], ...]:
+    pairs = tuple(tuple(part.strip() for part in word.split("=", 1)) for word in _words(value))
+    if not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise ValueError("expected glob=model, comma-separated, as in gpt-*=skill-agent")
+    return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def _paths(value: str) -> tuple[Path, ...]:
+    return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
+
+
+def _file(value: str) -> Path:
+    path = Path(value).expanduser()
+    if not path.is_file():
+        raise ValueError("expected the path of a text file")
+    return path
+
+
+def _groups(value: str) -> tuple[str, ...]:
+    groups = () if value == "none" else _words(value)
+    if unknown := [group for group in groups if group not in TOOL_GROUPS]:
+        raise ValueError(f"{unknown[0]} is not one of {', '.join(TOOL_GROUPS)} (or none)")
+    return groups
+
+
+def _count(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError("expected a whole number of at least 1")
+    return int(value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise ValueError("expected a number of seconds above 0")
+    return seconds
+
+
+def _log(value: str) -> str:
+    if value not in ("text", "json", "text:debug", "json:debug"):
+        raise ValueError("expected text, json, text:debug or json:debug")
+    return value
+
+
+def _claude_api(value: str) -> str:
+    if value not in ("messages", "chat"):
+        raise ValueError("expected messages or chat")
+    return value
+
+
+def _url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("expected an address that begins with https:// (or http://)")
+    return value.rstrip("/")
+
+
+def _host(value: str) -> str:
+    return _url(value if "://" in value else f"https://{value}")
