@@ -229,9 +229,6 @@ class Done:
     model: str = ""
 
 
-ProviderEvent: TypeAlias = TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Done
-
-
 # Events of the loop. `Finish` is always last, and nothing else is.
 
 
@@ -262,6 +259,9 @@ class Turn:
 
 
 Step: TypeAlias = SkillActivated | ToolStart | ToolEnd | Turn
+
+ProviderEvent: TypeAlias = TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Step | Done
+"""Steps come from another agent behind its URL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,23 +73,24 @@ class Messages:
 
     def __init__(self, http: Http, url: str, auth: Auth, info: ModelInfo) -> None:
         self.info = info
+        self._provider = info.id.partition("/")[0]
         self._http = http
-        self._url = url
+        self.url = url
         self._auth = auth
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
     async def stream(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
-        async with aclosing(self._http.retrying(lambda: self._attempt(request))) as events:
+        async with aclosing(self._http.retrying(lambda: self._attempt(request), self._provider)) as events:
             async for event in events:
                 yield event
 
     async def _attempt(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
-        provider = self.info.id.partition("/")[0]
+        provider = self._provider
         answer = _Answer(self.info)
         head = {"anthropic-version": VERSION}
-        async with self._http.open(self._url, self.body(request), self._auth, provider, head) as response:
+        async with self._http.open(self.url, self.body(request), self._auth, provider, head) as response:
             async with aclosing(self._http.payloads(response, provider)) as payloads:
                 async for data in payloads:
                     with readable(provider):
@@ -349,7 +350,8 @@ class _Answer:
 
 def _asked(block: Mapping[str, Any]) -> bool:
     """Whether the block is a call for the client to answer, not one that server-side code has made and had answered."""
-    return block["type"] == "tool_use" and (block.get("caller") or {}).get("type", "direct") == "direct"
+    caller = block.get("caller") or {"type": "direct"}
+    return bool(block["type"] == "tool_use" and caller["type"] == "direct")
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:

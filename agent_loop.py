@@ -1,0 +1,226 @@
+"""The agent: ask the model, run the tools it calls, ask again, until it answers.
+
+from agent_loop import Agent
+
+agent = Agent(model="anthropic/claude-sonnet-4-5", skills="skills", tools=[look_up_price])
+print(agent.run_sync("Invent a cookie flavour for December").text)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from messages import (
+    Done,
+    Event,
+    Finish,
+    Message,
+    Options,
+    Request,
+    SkillActivated,
+    ToolEnd,
+    ToolSpec,
+    ToolStart,
+    Turn,
+    user,
+)
+from opening import active_in, fitting, with_body, with_catalog
+from providers import default_model, resolve
+from providers.base import BadResponse, Provider
+from run import OutOfTime, Run, in_time
+from settings import Settings, SettingsError
+from skill_store import Skill, SkillError, SkillStore
+from skill_tools import skill_tools
+from tools import Tool, Toolbox
+
+if TYPE_CHECKING:
+    import httpx
+
+NUDGE = "Please answer now, from what you have found."
+
+
+class Agent:
+    """A model with a system prompt, skills and tools. It keeps no conversation: each run is given its own.
+
+    `model` is `provider/model`, or `provider` a ready one; without either the settings decide. `skills` are
+    folders that hold skill folders. `tools` are typed functions, sync or async. `system_prompt` is text, or the
+    path of a file that is read anew for each run. `transport` is an httpx transport to send requests through.
+    Raises `SettingsError` where the model's name or its credentials cannot be right.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        provider: Provider | None = None,
+        skills: str | Path | Sequence[str | Path] | SkillStore = (),
+        tools: Sequence[Callable[..., Any] | Tool] = (),
+        system_prompt: str | Path | None = None,
+        settings: Settings | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        max_turns: int | None = None,
+        max_seconds: float | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        self.settings = settings or Settings.from_env()
+        self.provider = provider or self._resolve(model, transport)
+        self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_paths(skills))
+        self.tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in tools)
+        self.system_prompt = self.settings.system_prompt if system_prompt is None else system_prompt
+        self.max_turns = max_turns or self.settings.max_turns
+        self.max_seconds = max_seconds or self.settings.max_seconds
+        self.max_tokens = max_tokens or self.settings.max_tokens
+
+    def _resolve(self, model: str | None, transport: httpx.AsyncBaseTransport | None) -> Provider:
+        from providers.http import Http
+
+        return resolve(model or default_model(self.settings), self.settings, Http(transport))
+
+    async def aclose(self) -> None:
+        """Closes connections (they also close with their event loop) and unloads an embedded model."""
+        await self.provider.aclose()
+
+    async def run(self, messages: str | Sequence[Message], **how: Any) -> Finish:
+        """The end of `stream`, which takes the same arguments."""
+        async with aclosing(self.stream(messages, **how)) as events:
+            async for event in events:
+                if isinstance(event, Finish):
+                    return event
+        raise AssertionError("`Finish` is always last")
+
+    def run_sync(self, messages: str | Sequence[Message], **how: Any) -> Finish:
+        """`run` for scripts without an event loop."""
+        return asyncio.run(self.run(messages, **how))
+
+    async def stream(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        skills: Collection[str] | None = None,
+        activate: str = "",
+        client_tools: Sequence[ToolSpec] = (),
+        options: Options | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Deltas and steps as they happen, then one `Finish`. Raises `ProviderError`.
+
+        `skills` narrows the skills to those named, `activate` loads one before the first turn. A turn that calls
+        one of `client_tools` ends the run: the caller answers the call and goes on in a new run.
+        """
+        said = [user(messages)] if isinstance(messages, str) else list(messages)
+        run = Run(said, client_tools, options or Options(), self.max_seconds)
+        self._open(run, self.skill_choice(skills, activate), activate)
+        for name in run.newly_active():
+            yield run.step(SkillActivated(name))
+        try:
+            while not run.ended:
+                async with aclosing(self._ask(run)) as events:
+                    async for event in events:
+                        yield event
+                async with aclosing(self._act(run)) as events:
+                    async for event in events:
+                        yield event
+        except OutOfTime:
+            run.end("length", limit="max_seconds")
+        yield run.finish()
+
+    def skill_choice(self, names: Collection[str] | None, activate: str = "") -> dict[str, Skill]:
+        """The skills as they are on disk now, by name. Raises `SkillError` where one that is named is not there."""
+        found = self.skills.scan().skills
+        for name in (*(names or ()), *([activate] if activate else ())):
+            if name not in found:
+                raise SkillError(f"there is no skill {name!r}; there are: {', '.join(found) or 'none'}")
+        return {name: skill for name, skill in found.items() if names is None or name in names or name == activate}
+
+    def _open(self, run: Run, skills: dict[str, Skill], pinned: str) -> None:
+        """A model that calls tools chooses among the skills; for another the one that fits is chosen."""
+        prompt = self._prompt()
+        info = self.provider.info
+        if info.tools:
+            active = active_in(run.messages)
+            run.toolbox = Toolbox([*skill_tools(skills, [*active, pinned], run.activated.append), *self.tools])
+            run.messages = with_catalog(run.messages, prompt, skills, pinned)
+            run.activated += [pinned] if pinned else []
+        else:
+            skill = skills.get(pinned) or fitting(run.messages, skills)
+            run.messages = with_body(run.messages, prompt, skill, info)
+            run.activated += [skill.name] if skill else []
+
+    def _prompt(self) -> str:
+        if isinstance(self.system_prompt, str):
+            return self.system_prompt
+        try:
+            return self.system_prompt.read_text("utf-8")
+        except (OSError, UnicodeError) as error:
+            problem = f"cannot be read ({type(error).__name__})"
+            raise SettingsError("SKILL_AGENT_SYSTEM_PROMPT", problem, str(self.system_prompt)) from error
+
+    async def _ask(self, run: Run) -> AsyncGenerator[Event, None]:
+        """One model call: its deltas, and the turn that it was."""
+        request = Request(tuple(run.messages), run.specs, run.options)
+        async with aclosing(in_time(self.provider.stream(request), run.deadline)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    yield run.take(event)
+                else:
+                    for shown in run.shown(event):
+                        yield shown
+
+    async def _act(self, run: Run) -> AsyncGenerator[Event, None]:
+        """What the model's answer asks for: its tools' results, another turn, or the end."""
+        done = run.answer
+        if done.stop in ("length", "content_filter"):
+            run.end(done.stop)
+        elif done.stop == "tool_calls":
+            async with aclosing(self._run_tools(run)) as events:
+                async for event in events:
+                    yield event
+            if run.client_calls:
+                run.end("tool_calls")
+        elif done.stop != "pause":
+            self._conclude(run)
+        run.check_budgets(self.max_turns, self.max_tokens)
+
+    def _conclude(self, run: Run) -> None:
+        """The end; a model that says nothing at all after its tools is asked once more."""
+        if run.answer.message.parts or run.turns == 1:
+            run.end("stop")
+        elif run.nudged:
+            raise BadResponse("the model answers nothing", code="upstream_empty_response", retryable=False)
+        else:
+            run.nudge(NUDGE)
+
+    async def _run_tools(self, run: Run) -> AsyncGenerator[Event, None]:
+        """All of the agent's calls side by side; the results stand in the order of the calls."""
+        calls = run.own_calls
+        tasks = {asyncio.create_task(run.work(call)): call for call in calls}
+        try:
+            for call in calls:
+                yield run.step(ToolStart(call))
+            waiting = set(tasks)
+            while waiting:
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=run.seconds_left(), return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    raise OutOfTime
+                for task in done:
+                    result, seconds = task.result()
+                    for name in run.newly_active():
+                        yield run.step(SkillActivated(name))
+                    yield run.step(ToolEnd(tasks[task], result, seconds))
+            run.answer_calls([task.result()[0] for task in tasks])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _paths(skills: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return (skills,) if isinstance(skills, str | Path) else skills
+
+
+__all__ = ["Agent", "Event", "Finish", "Message", "Options", "Tool", "Turn"]

@@ -1,0 +1,87 @@
+"""What `doctor` and `models` ask: is everything there that an answer needs?"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from providers import default_model, resolve
+from providers.base import Provider, ProviderError
+from providers.errors import error_of, parse
+from providers.http import Auth, Http
+from providers.remote import base_url
+from settings import Settings, SettingsError
+from skill_store import SkillStore
+from terminal import FAILED, OK
+
+CONNECT_SECONDS = 5.0
+
+
+async def doctor(settings: Settings) -> int:
+    """A line a check, and what to do where one fails."""
+    good = _python_packages() & _skills(settings)
+    try:
+        provider = resolve(default_model(settings), settings, Http())
+    except SettingsError as error:
+        _line(False, "model", str(error))
+        return FAILED
+    _line(True, "model", provider.info.id + (f", {provider.info.note}" if provider.info.note else ""))
+    good &= await _reachable(provider)
+    return OK if good else FAILED
+
+
+def _line(good: bool, what: str, words: str) -> bool:
+    print(f"{'ok  ' if good else 'FAIL'}  {what:<8}  {words}")
+    return good
+
+
+def _python_packages() -> bool:
+    engine = importlib.util.find_spec("httpx_aiohttp") is not None
+    local = importlib.util.find_spec("xllamacpp") is not None
+    _line(
+        True, "engine", "aiohttp" if engine else "httpx's own (slower: pip install -r requirements.txt has aiohttp's)"
+    )
+    return _line(True, "local", "llama.cpp is installed" if local else "not installed (requirements-local.txt)")
+
+
+def _skills(settings: Settings) -> bool:
+    catalog = SkillStore(*settings.skills).scan()
+    errors = [problem for problem in catalog.problems if problem.level == "error"]
+    for problem in errors:
+        _line(False, "skills", str(problem))
+    return _line(not errors, "skills", f"{len(catalog.skills)} loaded") and not errors
+
+
+async def _reachable(provider: Provider) -> bool:
+    """Whether the provider's host takes connections: no key is sent and nothing is billed."""
+    url = urlsplit(getattr(provider, "url", ""))
+    if not url.hostname:
+        return True
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(url.hostname, port)
+    except (OSError, TimeoutError) as error:
+        why = str(error) or type(error).__name__
+        return _line(False, "network", f"{url.hostname}:{port} cannot be reached ({why}): proxy, firewall, wrong host?")
+    writer.close()
+    await writer.wait_closed()
+    return _line(True, "network", f"{url.hostname}:{port} can be reached")
+
+
+async def server_models(url: str, authenticate: Callable[[Http], Auth]) -> int:
+    """The names that a server lists. Raises `ProviderError`."""
+    http = Http()
+    try:
+        status, headers, body = await http.get(f"{base_url(url)}/models", authenticate(http), "server")
+        if status != 200:
+            raise error_of(status, body, headers, "server")
+        for model in parse(body, "server").get("data", ()):
+            print(model["id"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ProviderError("the answer is not a list of models", provider="server") from error
+    finally:
+        await http.aclose()
+    return OK

@@ -1,0 +1,294 @@
+"""The command line.
+
+python cli.py                              chat, with the agent in this process
+python cli.py -p "question"                one answer; piped text is added as context
+python cli.py --url URL [--api-key KEY]    chat with a server
+python cli.py skills list | skills show NAME | skills validate [PATH…] | skills new NAME
+python cli.py models | doctor | serve [--port P]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from messages import Message, user
+from providers.base import ProviderError
+from settings import Settings, SettingsError
+from skill_store import SkillError, SkillStore, create, validate
+from terminal import FAILED, INTERRUPTED, OK, as_json, complain, introduce, note, show
+
+if TYPE_CHECKING:
+    from agent_loop import Agent
+    from providers.http import Auth, Http
+    from providers.remote import RemoteAgent
+
+COMMANDS = ("chat", "serve", "skills", "models", "doctor")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the result is the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["serve"]:
+        import server
+
+        server.main(words[1:])
+        return OK
+    if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help")):
+        words.insert(0, "chat")
+    options = _parser().parse_args(words)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.run
+        return command(options)
+    except (SettingsError, SkillError, ProviderError) as error:
+        return complain(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`: Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cli.py", description="Chat with an agent that has skills.")
+    commands = parser.add_subparsers(title="commands (chat is the default)", metavar="COMMAND", required=True)
+    _chat_options(commands.add_parser("chat", help="chat, or answer one question"))
+    commands.add_parser("serve", help="serve over HTTP, as python server.py does")
+    _skill_options(commands.add_parser("skills", help="list, show, validate or begin skills"))
+    models = commands.add_parser("models", help="the models that can be asked for")
+    _server_options(models)
+    models.set_defaults(run=_models)
+    commands.add_parser("doctor", help="check credentials, model and skills").set_defaults(run=_doctor)
+    return parser
+
+
+def _chat_options(chat: argparse.ArgumentParser) -> None:
+    chat.add_argument("-p", "--prompt", metavar="TEXT", help="answer this and leave; piped text is added as context")
+    chat.add_argument("--model", metavar="M", default="", help="provider/model, or a name that the server knows")
+    chat.add_argument("--skill", metavar="S", default="", help="load this skill before the first turn")
+    chat.add_argument("--system", metavar="FILE", type=Path, help="a system prompt instead of system_prompt.md")
+    chat.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+    _server_options(chat)
+    chat.set_defaults(run=_chat)
+
+
+def _server_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--url", metavar="URL", default="", help="a skill-agent server, instead of an agent in this process"
+    )
+    parser.add_argument("--api-key", metavar="KEY", default="", help="the server's key (better: SKILL_AGENT_API_KEY)")
+    parser.add_argument("--databricks-profile", metavar="NAME", default="", help="log in to the server as this profile")
+
+
+def _skill_options(skills: argparse.ArgumentParser) -> None:
+    actions = skills.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the skills and what is wrong with them")
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=_list_skills)
+    showing = actions.add_parser("show", help="print a skill")
+    showing.add_argument("name")
+    showing.set_defaults(run=_show_skill)
+    checking = actions.add_parser("validate", help="check skills strictly, as their author")
+    checking.add_argument("path", nargs="*", type=Path, help="skill folders, or folders of them (default: all skills)")
+    checking.set_defaults(run=_validate_skills)
+    making = actions.add_parser("new", help="begin a skill")
+    making.add_argument("name")
+    making.set_defaults(run=_new_skill)
+
+
+def _chat(options: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("skill_agent").setLevel(logging.INFO)
+    piped = "" if sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", "replace").strip()
+    agent = _agent(options)
+    introduce(agent.provider.info)
+    question = "\n\n".join(part for part in (options.prompt, piped) if part)
+    if question:
+        return asyncio.run(_answer_once(agent, question, options))
+    if not sys.stdin.isatty():
+        note("there is no question: give one with -p, or pipe it in")
+        return FAILED
+    return _converse(agent, options)
+
+
+def _agent(options: argparse.Namespace) -> Agent:
+    from agent_loop import Agent
+
+    settings = Settings.from_env()
+    if options.url:
+        provider = _remote(options, settings)
+        return Agent(provider=provider, system_prompt=options.system or "", settings=settings)
+    skills = settings.skills if "skills" in settings.tools else ()
+    return Agent(options.model or None, skills=skills, system_prompt=options.system, settings=settings)
+
+
+def _remote(options: argparse.Namespace, settings: Settings) -> RemoteAgent:
+    from providers.http import Http
+    from providers.remote import RemoteAgent
+
+    http = Http()
+    return RemoteAgent(http, options.url, _server_auth(options, settings, http), options.model, options.skill)
+
+
+def _server_auth(options: argparse.Namespace, settings: Settings, http: Http) -> Auth:
+    """The key given, else the profile's login; a server on this machine may need neither."""
+    from providers.databricks_auth import profile_credentials
+    from providers.http import bearer
+    from providers.remote import refuse_in_the_clear
+
+    key = options.api_key or os.environ.get("SKILL_AGENT_API_KEY", "")
+    if key or options.databricks_profile:
+        refuse_in_the_clear(options.url)
+    if key:
+        return bearer(key)
+    if not options.databricks_profile:
+        return bearer("none")
+    _, auth = profile_credentials(replace(settings, databricks_profile=options.databricks_profile), http, app=True)
+    return auth
+
+
+async def _answer_once(agent: Agent, question: str, options: argparse.Namespace) -> int:
+    """Ctrl-C cancels the run, and with it the model call."""
+    out = open(os.devnull, "w") if options.json else sys.stdout  # noqa: SIM115, ASYNC230 - closed with the process
+    try:
+        finish = await show(agent.stream(question, activate=_pinned(agent, options)), out)
+    finally:
+        await agent.aclose()
+    if options.json:
+        print(as_json(finish))
+    return OK
+
+
+def _pinned(agent: Agent, options: argparse.Namespace) -> str:
+    """A server is told of the skill in the request."""
+    return "" if options.url else str(options.skill)
+
+
+def _converse(agent: Agent, options: argparse.Namespace) -> int:
+    """Question and answer until the end of input. Ctrl-C stops an answer; what was asked is then forgotten."""
+    note("Ask away. Ctrl-C stops an answer, Ctrl-D leaves.")
+    messages: list[Message] = []
+    with asyncio.Runner() as runner:
+        while (line := _ask()) is not None:
+            if not line:
+                continue
+            asked = [*messages, user(line)]
+            try:
+                finish = runner.run(show(agent.stream(asked, activate=_pinned(agent, options)), sys.stdout))
+                messages = [*asked, *finish.messages]
+            except KeyboardInterrupt:
+                note("\n· stopped")
+            except ProviderError as error:
+                complain(error)
+        runner.run(agent.aclose())
+    return OK
+
+
+def _ask() -> str | None:
+    """The next line, None at the end of input."""
+    try:
+        return input("> ").strip()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return ""
+    except EOFError:
+        print(file=sys.stderr)
+        return None
+
+
+def _store() -> SkillStore:
+    return SkillStore(*Settings.from_env().skills)
+
+
+def _list_skills(options: argparse.Namespace) -> int:
+    catalog = _store().scan()
+    if options.json:
+        rows = [
+            {
+                "name": skill.name,
+                "description": skill.description,
+                "path": str(skill.folder),
+                "problems": [str(problem) for problem in skill.problems],
+            }
+            for skill in catalog.skills.values()
+        ]
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+    else:
+        for skill in catalog.skills.values():
+            print(f"{skill.name}\n    {' '.join(skill.description.split())}")
+        if not catalog.skills:
+            note("there are no skills; begin one with: python cli.py skills new NAME")
+    for problem in catalog.problems:
+        note(str(problem))
+    return OK
+
+
+def _show_skill(options: argparse.Namespace) -> int:
+    skills = _store().scan().skills
+    if options.name not in skills:
+        raise SkillError(f"there is no skill {options.name!r}; there are: {', '.join(skills) or 'none'}")
+    skill = skills[options.name]
+    print(skill.read("SKILL.md").decode("utf-8", "replace"))
+    for path in skill.files():
+        note(f"· {path}")
+    return OK
+
+
+def _validate_skills(options: argparse.Namespace) -> int:
+    """Every problem as `file:line: level: message`; errors make the exit code 1."""
+    folders = [folder for path in options.path or Settings.from_env().skills for folder in _skill_folders(path)]
+    problems = [problem for folder in folders for problem in validate(folder)]
+    for problem in problems:
+        print(problem)
+    errors = sum(problem.level == "error" for problem in problems)
+    note(f"{len(folders)} skills, {errors} errors, {len(problems) - errors} warnings")
+    return FAILED if errors or not folders else OK
+
+
+def _skill_folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise SkillError(f"{path} is not a folder")
+    if (path / "SKILL.md").exists():
+        return [path]
+    return sorted(file.parent for file in path.glob("*/SKILL.md")) or sorted(f.parent for f in path.glob("**/SKILL.md"))
+
+
+def _new_skill(options: argparse.Namespace) -> int:
+    folder = create(Settings.from_env().skills[0], options.name)
+    print(folder / "SKILL.md")
+    note("Edit it, then check it with: python cli.py skills validate " + str(folder))
+    return OK
+
+
+def _models(options: argparse.Namespace) -> int:
+    settings = Settings.from_env()
+    if options.url:
+        from checks import server_models
+
+        return asyncio.run(server_models(options.url, lambda http: _server_auth(options, settings, http)))
+    from providers import default_model
+
+    chosen = default_model(settings)
+    print(f"{chosen}  (the default)")
+    for name in settings.allowed_models:
+        print(name)
+    return OK
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from checks import doctor
+
+    return asyncio.run(doctor(Settings.from_env()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

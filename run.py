@@ -1,0 +1,184 @@
+"""The state of one run: the conversation as it grows, what is spent, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from typing import Literal, TypeVar
+
+from messages import (
+    Done,
+    Event,
+    Finish,
+    Message,
+    Options,
+    ProviderEvent,
+    Step,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+    ToolSpec,
+    Turn,
+    Usage,
+    user,
+)
+from tools import Toolbox
+
+S = TypeVar("S", bound=Step)
+Reason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+class OutOfTime(Exception):
+    """The run's seconds are spent."""
+
+
+class Run:
+    """Begun with the caller's messages; `finish` tells what was added to them."""
+
+    def __init__(
+        self, messages: Sequence[Message], client_tools: Sequence[ToolSpec], options: Options, max_seconds: float
+    ) -> None:
+        self.messages = list(messages)
+        self.options = options
+        self.toolbox = Toolbox(())
+        self.turns = 0
+        self.nudged = False
+        self.ended = False
+        self.deadline = asyncio.get_running_loop().time() + max_seconds
+        self.activated: list[str] = []
+        self.calls: tuple[ToolCall, ...] = ()
+        self._client_tools = client_tools
+        self._added: list[Message] = []
+        self._usage = Usage()
+        self._steps: list[Step] = []
+        self._text: list[str] = []
+        self._fresh_turn = False
+        self._visible: dict[int, int] = {}
+        self._visible_calls = 0
+        self._reason: Reason = "stop"
+        self._limit = ""
+        self._model = ""
+
+    @property
+    def specs(self) -> list[ToolSpec]:
+        """The client's tool of a name hides the agent's."""
+        theirs = {tool.name for tool in self._client_tools}
+        return [tool for tool in self.toolbox.specs if tool.name not in theirs] + list(self._client_tools)
+
+    def is_clients(self, name: str) -> bool:
+        """Whether a call of this name is the client's to answer: an agent without tools has none of its own."""
+        return not self.toolbox or any(tool.name == name for tool in self._client_tools)
+
+    @property
+    def client_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(call for call in self.calls if self.is_clients(call.name))
+
+    @property
+    def own_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(call for call in self.calls if not self.is_clients(call.name))
+
+    def shown(self, event: ProviderEvent) -> Iterator[Event]:
+        """What the caller sees of a model's events: not the agent's own calls."""
+        if isinstance(event, TextDelta):
+            if self._fresh_turn and self._text and not self._text[-1].endswith("\n"):
+                yield self._say(TextDelta("\n\n"))
+            yield self._say(event)
+        elif isinstance(event, ToolCallDelta):
+            yield from self._shown_call(event)
+        elif not isinstance(event, Done):
+            yield event
+
+    def _say(self, delta: TextDelta) -> TextDelta:
+        self._fresh_turn = False
+        self._text.append(delta.text)
+        return delta
+
+    def _shown_call(self, delta: ToolCallDelta) -> Iterator[Event]:
+        if delta.name and self.is_clients(delta.name):
+            self._visible[delta.index] = self._visible_calls
+            self._visible_calls += 1
+        if delta.index in self._visible:
+            yield ToolCallDelta(self._visible[delta.index], delta.id, delta.name, delta.arguments)
+
+    def take(self, done: Done) -> Turn:
+        """The model's message becomes part of the conversation."""
+        self.answer = done
+        self.calls = done.message.calls
+        self.turns += 1
+        self._usage += done.usage
+        self._model = done.model or self._model
+        self._fresh_turn = done.stop != "pause"
+        self._visible.clear()
+        self.add(done.message)
+        return self.step(Turn(self.turns, done.usage, done.model))
+
+    def add(self, message: Message) -> None:
+        if message.parts:
+            self.messages.append(message)
+            self._added.append(message)
+
+    def nudge(self, words: str) -> None:
+        self.nudged = True
+        self.add(user(words))
+
+    def answer_calls(self, results: Sequence[ToolResult]) -> None:
+        self.add(Message("tool", tuple(results)))
+
+    def step(self, step: S) -> S:
+        self._steps.append(step)
+        return step
+
+    def newly_active(self) -> list[str]:
+        """The skills activated since the last look."""
+        new, self.activated[:] = list(self.activated), []
+        return new
+
+    async def work(self, call: ToolCall) -> tuple[ToolResult, float]:
+        """A call's result, and the seconds it took."""
+        begun = time.monotonic()
+        return await self.toolbox.run(call), time.monotonic() - begun
+
+    def seconds_left(self) -> float:
+        return max(self.deadline - asyncio.get_running_loop().time(), 0.0)
+
+    def check_budgets(self, turns: int, tokens: int | None) -> None:
+        if self.ended:
+            return
+        if self.turns >= turns:
+            self.end("length", limit="max_turns")
+        elif tokens is not None and self._usage.total >= tokens:
+            self.end("length", limit="max_tokens")
+
+    def end(self, reason: Reason, limit: str = "") -> None:
+        self.ended = True
+        self._reason = reason
+        self._limit = limit
+
+    def finish(self) -> Finish:
+        return Finish(
+            self._reason,
+            "".join(self._text),
+            tuple(self._added),
+            self._usage,
+            tuple(self._steps),
+            self.client_calls,
+            self._limit,
+            self._model,
+        )
+
+
+async def in_time(events: AsyncGenerator[ProviderEvent, None], deadline: float) -> AsyncGenerator[ProviderEvent, None]:
+    """`events`, until `deadline` on the loop's clock. Raises `OutOfTime`."""
+    async with aclosing(events):
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    event = await anext(events, None)
+            except TimeoutError as error:
+                raise OutOfTime from error
+            if event is None:
+                return
+            yield event

@@ -1,0 +1,227 @@
+"""The web service: routes, lifespan, error handlers.
+
+python server.py [--host H] [--port P]
+uvicorn server:app
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from messages import Finish
+from providers.base import Provider, ProviderError
+from schemas import ApiError, ChatRequest, read_chat_request
+from service import log as service_log
+from service.access import Access, response_of
+from service.chat import ChatAnswer
+from service.errors import api_error
+from service.models import Models, Served
+from service.streams import EventStream, while_connected
+from settings import Settings, SettingsError
+from skill_store import SkillError
+
+log = logging.getLogger(service_log.NAME)
+SERVICE = "openai-compatible-api"
+
+
+class Json(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)
+
+
+async def chat_completions(request: Request) -> Response:
+    state: Models = request.app.state.models
+    asked = read_chat_request(await request.body())
+    served = state.find(asked.model)
+    answer = ChatAnswer(
+        served.name,
+        activity=asked.skill_agent.activity,
+        include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
+    )
+    how = _how(asked, served)
+    if asked.stream:
+        events = served.agent.stream(asked.as_messages(), **how)
+        in_band = partial(_told, request)
+        return EventStream(answer.chunks(events, in_band), answer.open, partial(_failed, request))
+    finish: Finish = await while_connected(request.receive, served.agent.run(asked.as_messages(), **how))
+    return Json(answer.whole(finish))
+
+
+def _how(asked: ChatRequest, served: Served) -> dict[str, Any]:
+    extension = asked.skill_agent
+    return {
+        "skills": extension.skills,
+        "activate": extension.activate or served.skill,
+        "client_tools": [tool.as_spec() for tool in asked.tools or ()],
+        "options": asked.as_options(),
+    }
+
+
+async def list_models(request: Request) -> Response:
+    models: Models = request.app.state.models
+    return Json({"object": "list", "data": [_model(request, name) for name in models.names()]})
+
+
+async def one_model(request: Request) -> Response:
+    models: Models = request.app.state.models
+    return Json(_model(request, models.find(request.path_params["name"]).name))
+
+
+def _model(request: Request, name: str) -> dict[str, Any]:
+    owner = name.partition("/")[0] if "/" in name else "skill-agent"
+    return {"id": name, "object": "model", "created": request.app.state.started, "owned_by": owner}
+
+
+async def healthcheck(request: Request) -> Response:
+    stamp = datetime.now(UTC).isoformat()
+    return Json(
+        {"status": "healthy", "timestamp": stamp, "service": SERVICE, "model": request.app.state.models.default}
+    )
+
+
+async def health(_: Request) -> Response:
+    return Json({"status": "healthy"})
+
+
+async def ready(request: Request) -> Response:
+    return Json(
+        {"status": "ready"} if request.app.state.ready else {"status": "not ready"},
+        200 if request.app.state.ready else 503,
+    )
+
+
+def _told(request: Request, error: Exception) -> ApiError:
+    """The error as the client may see it; what is ours to mend is in the log whole."""
+    found = api_error(error, request.app.state.secrets)
+    if found.status == 500:
+        log.error("an answer failed", exc_info=error)
+    return found
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return response_of(_told(request, error))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette gives no other
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+    return response_of(ApiError(error.status_code, error.detail, code, headers=dict(error.headers or {})))
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    models: Models = app.state.models
+    for problem in models.skills.scan().problems:
+        log.warning("%s", problem)
+    log.info("skill-agent answers with %s, %d skills", models.default, len(models.skills.scan().skills))
+    app.state.ready = True
+    yield
+    app.state.ready = False
+    await models.aclose()
+
+
+def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
+    """The service. `provider` answers instead of the settings' model. Raises `SettingsError`."""
+    settings = settings or Settings.from_env()
+    api = [
+        Route("/chat/completions", chat_completions, methods=["POST"]),
+        Route("/models", list_models),
+        Route("/models/{name:path}", one_model),
+        Route("/healthcheck", healthcheck),
+    ]
+    app = Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/ready", ready),
+            Mount("/v1", routes=api),
+            Mount("/api/v1", routes=api),
+        ],
+        middleware=[Middleware(Access)],
+        exception_handlers={
+            HTTPException: _http_error,
+            ApiError: _failed,
+            ProviderError: _failed,
+            SkillError: _failed,
+        },
+        lifespan=_lifespan,
+    )
+    app.state.models = Models(settings, provider=provider)
+    app.state.secrets = settings.secrets
+    app.state.started = int(time.time())
+    app.state.ready = False
+    return app
+
+
+def __getattr__(name: str) -> Starlette:
+    """`app` for `uvicorn server:app`, made when it is asked for: importing this module reads nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    return _created()
+
+
+def _created() -> Starlette:
+    """The app of the environment's settings; a setting that cannot be right ends the process with one line."""
+    try:
+        settings = Settings.from_env()
+        service_log.set_up(settings.log, settings.secrets)
+        return create_app(settings)
+    except SettingsError as error:
+        sys.exit(f"skill-agent: {error}")
+
+
+def default_port(environment: Mapping[str, str]) -> int:
+    for name in ("DATABRICKS_APP_PORT", "PORT"):
+        if value := environment.get(name, "").strip():
+            if not (value.isdecimal() and 0 < int(value) < 65536):
+                raise SettingsError(name, "expected a port number", value)
+            return int(value)
+    return 8000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="server.py", description="Serve skills behind an OpenAI-compatible endpoint.")
+    # Databricks' proxy comes from outside of the app's container; everywhere else nothing does unless it is asked for.
+    outside = "0.0.0.0" if os.environ.get("DATABRICKS_APP_PORT") else "127.0.0.1"  # noqa: S104
+    parser.add_argument("--host", default=outside, help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, help="default DATABRICKS_APP_PORT, else PORT, else 8000")
+    options = parser.parse_args(arguments)
+    try:
+        port = options.port if options.port is not None else default_port(os.environ)
+    except SettingsError as error:
+        sys.exit(f"skill-agent: {error}")
+    app = _created()
+    print(f"http://{options.host}:{port}/v1", file=sys.stderr)  # noqa: T201
+    uvicorn.run(
+        app,
+        host=options.host,
+        port=port,
+        loop="asyncio",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

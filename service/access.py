@@ -1,0 +1,70 @@
+"""Around every request: an id, one line in the log, and an answer in OpenAI's shape whatever fails."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from schemas import ApiError
+from service.errors import api_error
+from service.log import NAME
+from service.streams import ClientLeft
+
+log = logging.getLogger(f"{NAME}.access")
+GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+QUIET = ("/health", "/ready", "/v1/healthcheck", "/api/v1/healthcheck")
+CLIENT_LEFT = 499
+"""What nginx logs for it; nobody receives it."""
+
+
+class Access:
+    """Pure ASGI middleware. The client's own `x-request-id` is kept where it is harmless."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = given if GOOD_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        status = 0
+        begun = time.monotonic()
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except ClientLeft:
+            status = CLIENT_LEFT
+        except Exception as error:
+            log.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": request_id.decode()})
+            if status:
+                raise
+            await response_of(api_error(error))(scope, receive, sending)
+        finally:
+            _note(scope, status, (time.monotonic() - begun) * 1000, request_id.decode())
+
+
+def response_of(error: ApiError) -> Response:
+    return Response(error.body(), error.status, error.headers, "application/json")
+
+
+def _note(scope: Scope, status: int, ms: float, request_id: str) -> None:
+    level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
+    if not log.isEnabledFor(level):
+        return
+    facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(ms, 1)}
+    words = f"{scope['method']} {scope['path']!r} {status} {ms:.0f} ms {request_id}"
+    log.log(level, words, extra={**facts, "request_id": request_id})

@@ -1,0 +1,51 @@
+"""The log: lines for a person on a terminal, JSON objects for machines; never a secret."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+
+import orjson
+
+from service.errors import redacted
+
+NAME = "skill_agent"
+EXTRA = ("request_id", "method", "path", "status", "ms")
+"""Fields that a record may carry beside its message."""
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, json: bool, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._json = json
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        words = record.getMessage()
+        if record.exc_info:
+            words += "\n" + self.formatException(record.exc_info)
+        return redacted(self._as_json(record, words) if self._json else self._as_text(record, words), self._secrets)
+
+    def _as_json(self, record: logging.LogRecord, words: str) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
+        extra = {name: getattr(record, name) for name in EXTRA if hasattr(record, name)}
+        return orjson.dumps({"time": stamp, "level": record.levelname.lower(), "message": words, **extra}).decode()
+
+    def _as_text(self, record: logging.LogRecord, words: str) -> str:
+        stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"{stamp} {level}{words}"
+
+
+def set_up(setting: str, secrets: Sequence[str]) -> None:
+    """`setting` is SKILL_AGENT_LOG. Replaces what an earlier call has set up."""
+    kind, _, debug = setting.partition(":")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(kind == "json" or (not kind and not sys.stderr.isatty()), secrets))
+    for name in (NAME, "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(logging.DEBUG if debug and name == NAME else logging.INFO if name == NAME else logging.WARNING)

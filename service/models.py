@@ -1,0 +1,95 @@
+"""The models that are served: the agent, the agent with a skill pinned, and plain models."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from agent_loop import Agent
+from providers import default_model, resolve
+from providers.base import Provider
+from providers.http import Http
+from schemas import ApiError
+from settings import Settings, SettingsError
+from skill_store import SkillStore
+
+AGENT = "skill-agent"
+KEPT = 64
+"""Plain models that are kept ready; globs allow any number of names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What answers to a name. `skill` is pinned, "" for none."""
+
+    name: str
+    agent: Agent
+    skill: str = ""
+
+
+class Models:
+    """Finds what a request's `model` names. Raises `SettingsError` where the default model cannot be."""
+
+    def __init__(self, settings: Settings, http: Http | None = None, provider: Provider | None = None) -> None:
+        self._settings = settings
+        self._http = http or Http()
+        self.default = default_model(settings) if provider is None else provider.info.id
+        self.skills = SkillStore(*(settings.skills if "skills" in settings.tools else ()))
+        provider = provider or resolve(self.default, settings, self._http)
+        self.agent = Agent(provider=provider, skills=self.skills, settings=settings)
+        self._plain: OrderedDict[str, Agent] = OrderedDict({self.default: self._bare(provider)})
+
+    def find(self, name: str | None) -> Served:
+        """Raises `ApiError` 404 where nothing of the name is served."""
+        name = self._unaliased(name or AGENT)
+        if name == AGENT:
+            return Served(name, self.agent)
+        if name.startswith(f"{AGENT}:"):
+            skill = name.removeprefix(f"{AGENT}:")
+            if skill in self.skills.scan().skills:
+                return Served(name, self.agent, skill)
+        elif name in self._plain or self._allowed(name):
+            return Served(name, self._plain_agent(name))
+        raise ApiError(
+            404,
+            f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
+            "model_not_found",
+            "model",
+        )
+
+    def names(self) -> Iterator[str]:
+        """Those that can be listed: a glob allows names that cannot."""
+        yield AGENT
+        yield from (f"{AGENT}:{name}" for name in self.skills.scan().skills)
+        yield self.default
+        yield from (
+            name for name in self._settings.allowed_models if not set("*?[") & set(name) and name != self.default
+        )
+
+    async def aclose(self) -> None:
+        await self.agent.aclose()
+        await self._http.aclose()
+
+    def _unaliased(self, name: str) -> str:
+        return next((target for glob, target in self._settings.aliases if fnmatchcase(name, glob)), name)
+
+    def _allowed(self, name: str) -> bool:
+        return any(fnmatchcase(name, glob) for glob in self._settings.allowed_models)
+
+    def _plain_agent(self, name: str) -> Agent:
+        if name not in self._plain:
+            try:
+                provider = resolve(name, self._settings, self._http)
+            except SettingsError as error:
+                raise ApiError(404, str(error), "model_not_found", "model") from None
+            self._plain[name] = self._bare(provider)
+            if len(self._plain) > KEPT:
+                self._plain.popitem(last=False)
+        self._plain.move_to_end(name)
+        return self._plain[name]
+
+    def _bare(self, provider: Provider) -> Agent:
+        """The model alone: no prompt, no skills, no tools of ours."""
+        return Agent(provider=provider, system_prompt="", settings=replace(self._settings, tools=()))

@@ -1,0 +1,109 @@
+"""Answers that end when their client leaves, and streams that are never silent for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
+
+KEEP_ALIVE = b": keep-alive\n\n"
+"""Not `: ping`, which one client takes for the end."""
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class ClientLeft(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client leaves: uvicorn itself would let it run on."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientLeft
+        return task.result()
+    finally:
+        for each in (task, gone):
+            each.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(Response):
+    """Server-sent events from `chunks`. The status waits for the first chunk, `hold` seconds at most: an error
+    before it is answered with its own status, by `failed`. Then silence is broken every `beat` seconds.
+    """
+
+    def __init__(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        opening: Callable[[], bytes],
+        failed: Callable[[Exception], Awaitable[Response]],
+        hold: float = 5.0,
+        beat: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self._chunks = chunks
+        self._opening = opening
+        self._failed = failed
+        self._hold = hold
+        self._beat = beat
+        self._last = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._chunks):
+            await while_connected(receive, self._answer(scope, receive, send))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        first = asyncio.ensure_future(anext(self._chunks))
+        try:
+            await asyncio.wait({first}, timeout=self._hold)
+            if first.done() and isinstance(error := first.exception(), Exception):
+                response = await self._failed(error)
+                await response(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            await self._pump(first, send)
+        finally:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+
+    async def _pump(self, first: asyncio.Future[bytes], send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+        if not first.done():
+            await send({"type": "http.response.body", "body": self._opening() + KEEP_ALIVE, "more_body": True})
+        self._last = clock()
+        heart = asyncio.create_task(self._beating(send))
+        try:
+            await send({"type": "http.response.body", "body": await first, "more_body": True})
+            async for chunk in self._chunks:
+                self._last = clock()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        finally:
+            heart.cancel()
+            await asyncio.gather(heart, return_exceptions=True)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _beating(self, send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(self._last + self._beat - clock())
+            if clock() - self._last >= self._beat:
+                self._last = clock()
+                await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
