@@ -60,9 +60,9 @@ class ApiError(Exception):
 
 
 class Shape(BaseModel):
-    """Unknown fields are ignored: clients send many."""
+    """Unknown fields are ignored: clients send many. Validators are built with the first request."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 def _unset_below_one(value: Any) -> Any:

@@ -7,6 +7,7 @@ uvicorn server:app
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import os
 import sys
@@ -28,6 +29,7 @@ from starlette.routing import Mount, Route
 
 from messages import Finish
 from providers.base import Provider, ProviderError
+from providers.http import warm
 from schemas import ApiError, ChatRequest, read_chat_request
 from service import log as service_log
 from service.access import Access, response_of
@@ -135,9 +137,17 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         log.warning("%s", problem)
     log.info("skill-agent answers with %s, %d skills", models.default, len(models.skills.scan().skills))
     app.state.ready = True
+    warming = asyncio.create_task(asyncio.to_thread(_warm))
     yield
     app.state.ready = False
+    await warming
     await models.aclose()
+
+
+def _warm() -> None:
+    """What the first answer needs is made behind the first health check."""
+    ChatRequest.model_rebuild()
+    warm()
 
 
 def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:

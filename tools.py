@@ -11,12 +11,14 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any, TypeAlias, get_type_hints
-
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 
 from messages import File, Image, Text, ToolCall, ToolResult, ToolSpec, clean
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+# pydantic and orjson are imported where they are used: an agent without tools starts without them.
 
 Output: TypeAlias = Any
 """What a tool may return: text, an `Image` or `File`, a list of those, or anything that JSON can hold."""
@@ -49,6 +51,8 @@ class Tool:
 
 
 def _arguments_model(name: str, function: Callable[..., Any], about: Mapping[str, str]) -> type[BaseModel]:
+    from pydantic import ConfigDict, Field, create_model
+
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
@@ -109,8 +113,8 @@ class Toolbox:
         """Exactly one result, whatever happens. Cancelling the caller's task cancels the tool."""
         try:
             return ToolResult(call.id, _parts(await self._output(call)))
-        except (ToolError, ValidationError) as error:
-            return failed(call, _words(error))
+        except ToolError as error:
+            return failed(call, str(error) or type(error).__name__)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -123,8 +127,7 @@ class Toolbox:
         tool = self._tools.get(call.name)
         if tool is None:
             raise ToolError(f"there is no tool {call.name!r}; there are: {', '.join(sorted(self._tools)) or 'none'}")
-        checked = tool.arguments.model_validate_json(call.arguments or "{}")
-        arguments = {name.removeprefix("p_"): getattr(checked, name) for name in type(checked).model_fields}
+        arguments = _checked(tool, call.arguments)
         if inspect.iscoroutinefunction(tool.run):
             return await tool.run(**arguments)
         output = await asyncio.to_thread(tool.run, **arguments)
@@ -135,9 +138,18 @@ def failed(call: ToolCall, words: str) -> ToolResult:
     return ToolResult(call.id, (Text(clean(f"Error: {words}")),), is_error=True)
 
 
-def _words(error: ToolError | ValidationError) -> str:
-    if isinstance(error, ToolError):
-        return str(error) or type(error).__name__
+def _checked(tool: Tool, arguments: str) -> dict[str, Any]:
+    """The arguments by name. Raises `ToolError` where they do not parse or fit."""
+    from pydantic import ValidationError
+
+    try:
+        checked = tool.arguments.model_validate_json(arguments or "{}")
+    except ValidationError as error:
+        raise ToolError(_words(error)) from error
+    return {name.removeprefix("p_"): getattr(checked, name) for name in type(checked).model_fields}
+
+
+def _words(error: ValidationError) -> str:
     found = (f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors(include_url=False))
     return f"the arguments do not fit: {'; '.join(found)}"
 
@@ -151,12 +163,14 @@ def _parts(output: Output) -> tuple[Text | Image | File, ...]:
 
 
 def _as_text(output: Output) -> str:
+    import orjson
+
     if output is None:
         return "Done."
     if isinstance(output, str):
         return output
-    if isinstance(output, BaseModel):
-        return output.model_dump_json()
+    if hasattr(output, "model_dump_json"):
+        return str(output.model_dump_json())
     if is_dataclass(output) and not isinstance(output, type):
         output = asdict(output)
     return orjson.dumps(output, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
