@@ -23,6 +23,7 @@ from messages import (
     Request,
     SkillActivated,
     ToolEnd,
+    ToolResult,
     ToolSpec,
     ToolStart,
     Turn,
@@ -35,12 +36,13 @@ from run import OutOfTime, Run, in_time
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
 from skill_tools import skill_tools
-from tools import Tool, Toolbox
+from tools import Tool, Toolbox, failed
 
 if TYPE_CHECKING:
     import httpx
 
 NUDGE = "Please answer now, from what you have found."
+OVER = "it was stopped, as the time for this answer is over"
 
 
 class Agent:
@@ -94,6 +96,8 @@ class Agent:
 
     def run_sync(self, messages: str | Sequence[Message], **how: Any) -> Finish:
         """`run` for scripts without an event loop."""
+        if _in_a_loop():
+            raise RuntimeError("run_sync cannot wait inside a running event loop: use `await agent.run(...)` there")
         return asyncio.run(self.run(messages, **how))
 
     async def stream(
@@ -124,7 +128,7 @@ class Agent:
                     async for event in events:
                         yield event
         except OutOfTime:
-            run.end("length", limit="max_seconds")
+            run.cut_short()
         yield run.finish()
 
     def skill_choice(self, names: Collection[str] | None, activate: str = "") -> dict[str, Skill]:
@@ -153,13 +157,14 @@ class Agent:
         if isinstance(self.system_prompt, str):
             return self.system_prompt
         try:
-            return self.system_prompt.read_text("utf-8")
+            return self.system_prompt.read_text("utf-8-sig")
         except (OSError, UnicodeError) as error:
             problem = f"cannot be read ({type(error).__name__})"
             raise SettingsError("SKILL_AGENT_SYSTEM_PROMPT", problem, str(self.system_prompt)) from error
 
     async def _ask(self, run: Run) -> AsyncGenerator[Event, None]:
         """One model call: its deltas, and the turn that it was."""
+        turn = run.turns
         request = Request(tuple(run.messages), run.specs, run.options)
         async with aclosing(in_time(self.provider.stream(request), run.deadline)) as events:
             async for event in events:
@@ -168,25 +173,27 @@ class Agent:
                 else:
                     for shown in run.shown(event):
                         yield shown
+        if run.turns == turn:
+            raise BadResponse("the answer ends without its end", code="upstream_truncated")
 
     async def _act(self, run: Run) -> AsyncGenerator[Event, None]:
         """What the model's answer asks for: its tools' results, another turn, or the end."""
-        done = run.answer
-        if done.stop in ("length", "content_filter"):
-            run.end(done.stop)
-        elif done.stop == "tool_calls":
+        stop = run.answer.stop
+        if stop in ("length", "content_filter"):
+            run.end(stop)
+        elif run.calls:
             async with aclosing(self._run_tools(run)) as events:
                 async for event in events:
                     yield event
             if run.client_calls:
                 run.end("tool_calls")
-        elif done.stop != "pause":
+        elif stop != "pause":
             self._conclude(run)
         run.check_budgets(self.max_turns, self.max_tokens)
 
     def _conclude(self, run: Run) -> None:
         """The end; a model that says nothing at all after its tools is asked once more."""
-        if run.answer.message.parts or run.turns == 1:
+        if run.turns == 1 or not run.said_nothing:
             run.end("stop")
         elif run.nudged:
             raise BadResponse("the model answers nothing", code="upstream_empty_response", retryable=False)
@@ -206,8 +213,9 @@ class Agent:
                     waiting, timeout=run.seconds_left(), return_when=asyncio.FIRST_COMPLETED
                 )
                 if not done:
+                    run.answer_calls([_finished(task) or failed(call, OVER) for task, call in tasks.items()])
                     raise OutOfTime
-                for task in done:
+                for task in (task for task in tasks if task in done):
                     result, seconds = task.result()
                     for name in run.newly_active():
                         yield run.step(SkillActivated(name))
@@ -217,6 +225,18 @@ class Agent:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _finished(task: asyncio.Task[tuple[ToolResult, float]]) -> ToolResult | None:
+    return task.result()[0] if task.done() else None
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _paths(skills: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:

@@ -16,11 +16,12 @@ def tokens(text: str) -> int:
 
 
 def cut(text: str, limit: int) -> str:
-    """The head of `text` that fits into `limit` tokens, ending with a line where there is one."""
+    """The head of `text` that fits into `limit` tokens, ending with a line where that costs less than half of it."""
     if tokens(text) <= limit:
         return text
-    head = text[: max(int(limit * CHARACTERS), 0)]
-    return head[: head.rfind("\n")] if "\n" in head else head
+    head = text[: max(int((limit - 1) * CHARACTERS), 0)]
+    line = head.rfind("\n")
+    return head[:line] if line > len(head) // 2 else head
 
 
 def recent(messages: Sequence[Message], limit: int) -> list[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from html import unescape
 
 from context import cut, recent, tokens
 from messages import Message, Text
@@ -13,6 +14,8 @@ from skill_store import Skill, activation_text, catalog_text
 
 ANSWER = 1024
 """Tokens kept free for the answer of a model with a small window."""
+LOOK_BACK = 10
+"""The user's newest messages among which one is looked for that a skill fits, at a few milliseconds each."""
 MARK = re.compile(r'<skill_content name="([^"]+)">')
 
 
@@ -26,24 +29,26 @@ def with_catalog(messages: Sequence[Message], prompt: str, skills: Mapping[str, 
 
 def with_body(messages: Sequence[Message], prompt: str, skill: Skill | None, info: ModelInfo) -> list[Message]:
     """For a model that cannot call tools: the skill's instructions, and what fits of the conversation."""
-    parts = [prompt, skill.body() if skill else ""]
+    ours = "\n\n".join(part for part in (prompt.strip(), skill.body().strip() if skill else "") if part)
     if not info.window:
-        return _opened(messages, parts)
+        return _opened(messages, [ours])
     room = max(info.window - ANSWER, info.window // 2)
-    parts = [cut("\n\n".join(part for part in parts if part), room // 2)]
-    return _opened(recent(messages, room - tokens(parts[0])), parts)
+    opened = _opened(messages, [cut(ours, room // 2)])
+    systems = 1 if opened and opened[0].role == "system" else 0
+    head = recent(opened[:systems], room * 3 // 4)
+    return [*head, *recent(opened[systems:], room - sum(tokens(message.text) for message in head))]
 
 
 def fitting(messages: Sequence[Message], skills: Mapping[str, Skill]) -> Skill | None:
     """The skill that fits the user's newest words, or the last of the earlier ones that any skill fits."""
     offered = [skill for skill in skills.values() if not skill.hidden]
-    asked = [message.text for message in messages if message.role == "user"]
+    asked = [message.text for message in messages if message.role == "user"][-LOOK_BACK:]
     return next((skill for text in reversed(asked) if (skill := match(text, offered))), None)
 
 
 def active_in(messages: Sequence[Message]) -> list[str]:
     """The skills whose instructions stand in the conversation."""
-    return [name for m in messages for result in m.results for name in MARK.findall(result.text)]
+    return [unescape(name) for m in messages for result in m.results for name in MARK.findall(result.text)]
 
 
 def _opened(messages: Sequence[Message], parts: Sequence[str]) -> list[Message]:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 from messages import (
@@ -15,14 +16,18 @@ from messages import (
     Message,
     Options,
     ProviderEvent,
+    Reasoning,
     Step,
+    Text,
     TextDelta,
     ToolCall,
     ToolCallDelta,
+    ToolChoice,
     ToolResult,
     ToolSpec,
     Turn,
     Usage,
+    assistant,
     user,
 )
 from tools import Toolbox
@@ -55,6 +60,7 @@ class Run:
         self._usage = Usage()
         self._steps: list[Step] = []
         self._text: list[str] = []
+        self._kept = 0
         self._fresh_turn = False
         self._visible: dict[int, int] = {}
         self._visible_calls = 0
@@ -111,7 +117,7 @@ class Run:
         self._usage += done.usage
         self._model = done.model or self._model
         self._fresh_turn = done.stop != "pause"
-        self._visible.clear()
+        self._kept = len(self._text)
         self.add(done.message)
         return self.step(Turn(self.turns, done.usage, done.model))
 
@@ -124,8 +130,19 @@ class Run:
         self.nudged = True
         self.add(user(words))
 
+    @property
+    def said_nothing(self) -> bool:
+        """Whether the last answer holds neither a word nor anything else for the caller; reasoning is not."""
+        parts = (part for part in self.answer.message.parts if not isinstance(part, Reasoning))
+        return all(isinstance(part, Text) and not part.text.strip() for part in parts)
+
     def answer_calls(self, results: Sequence[ToolResult]) -> None:
+        """Also ends a tool choice that these calls have met, as it would force calls for ever."""
         self.add(Message("tool", tuple(results)))
+        choice = self.options.tool_choice
+        met = self.is_clients(choice.name) if choice.mode == "tool" else bool(self._client_tools)
+        if results and choice.mode in ("required", "tool") and not met:
+            self.options = replace(self.options, tool_choice=ToolChoice())
 
     def step(self, step: S) -> S:
         self._steps.append(step)
@@ -133,7 +150,8 @@ class Run:
 
     def newly_active(self) -> list[str]:
         """The skills activated since the last look."""
-        new, self.activated[:] = list(self.activated), []
+        new = list(self.activated)
+        del self.activated[: len(new)]  # tools in threads may add to it meanwhile
         return new
 
     async def work(self, call: ToolCall) -> tuple[ToolResult, float]:
@@ -157,6 +175,12 @@ class Run:
         self._reason = reason
         self._limit = limit
 
+    def cut_short(self) -> None:
+        """The time is over; what the model has said of its last answer stays in the conversation."""
+        if said := "".join(self._text[self._kept :]).strip():
+            self.add(assistant(said))
+        self.end("length", limit="max_seconds")
+
     def finish(self) -> Finish:
         return Finish(
             self._reason,
@@ -175,10 +199,10 @@ async def in_time(events: AsyncGenerator[ProviderEvent, None], deadline: float) 
     async with aclosing(events):
         while True:
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(deadline) as limit:
                     event = await anext(events, None)
             except TimeoutError as error:
-                raise OutOfTime from error
+                raise OutOfTime if limit.expired() else error from error
             if event is None:
                 return
             yield event

@@ -30,7 +30,7 @@ from messages import (
     clean,
 )
 
-ESCAPE = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..|\\.")
+ESCAPE = re.compile(rb"\\u[dD][89abAB]XX\\u[dD][c-fC-F]XX|\\u[dD][89a-fA-F]XX|\\.".replace(b"XX", b"[0-9a-fA-F]{2}"))
 """A JSON escape: a pair of surrogates, half a pair, or any other."""
 
 
@@ -60,16 +60,22 @@ class ApiError(Exception):
 
 
 class Shape(BaseModel):
-    """Unknown fields are ignored: clients send many. Validators are built with the first request."""
+    """Unknown fields are ignored (clients send many), and nothing is taken for another type.
 
-    model_config = ConfigDict(extra="ignore", defer_build=True)
+    Validators are built with the first request.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True)
 
 
-def _unset_below_one(value: Any) -> Any:
+def _limit(value: Any) -> Any:
+    """Some languages write 100 as 100.0; nothing and less is no limit."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return None if isinstance(value, int) and not isinstance(value, bool) and value < 1 else value
 
 
-Limit: TypeAlias = Annotated[int | None, BeforeValidator(_unset_below_one)]
+Limit: TypeAlias = Annotated[int | None, BeforeValidator(_limit)]
 Json: TypeAlias = dict[str, Any]
 
 
@@ -120,7 +126,7 @@ ContentPart: TypeAlias = Annotated[
 
 class CalledFunction(Shape):
     name: str
-    arguments: str = "{}"
+    arguments: str | None = None
 
 
 class ChatToolCall(Shape):
@@ -141,7 +147,8 @@ class ChatMessage(Shape):
             said = tuple(part for part in parts if isinstance(part, Text | Image | File))
             return Message("tool", (ToolResult(self.tool_call_id or "", said),))
         calls = tuple(
-            ToolCall(call.id, call.function.name, clean(call.function.arguments)) for call in self.tool_calls or ()
+            ToolCall(call.id, call.function.name, clean(call.function.arguments or "{}"))
+            for call in self.tool_calls or ()
         )
         role = "system" if self.role == "developer" else self.role
         return Message(role, (*parts, *calls) if role == "assistant" else parts)
@@ -188,9 +195,9 @@ class StreamOptions(Shape):
 class Extension(Shape):
     """Our own, opt-in: other servers ignore it."""
 
-    activity: bool = False
+    activity: bool | None = None
     skills: list[str] | None = None
-    activate: str = ""
+    activate: str | None = None
 
 
 class ChatRequest(Shape):
@@ -265,25 +272,29 @@ def _whole_character(escape: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if len(escape[0]) == 6 else escape[0]
 
 
-_CODES = {"missing": "missing_required_parameter", "value_error": "invalid_value"}
-
-
 def _api_error(error: ValidationError) -> ApiError:
     """The first problem, with the field's place as the client wrote it."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    param = ".".join(_place(first["loc"]))
-    kind = first["type"]
+    problems = [(_place(e["loc"]), e["type"], e["msg"]) for e in error.errors(include_url=False, include_input=False)]
+    # Of a union every member complains; the one that got furthest is meant.
+    param, kind, words = max((p for p in problems if p[0].startswith(problems[0][0])), key=lambda p: len(p[0]))
+    if kind == "missing":
+        return ApiError(400, f"{param}: this field is required", "missing_required_parameter", param)
+    if kind.startswith("model_"):
+        words = "Input should be an object"
     wrong_type = kind.endswith(("_type", "_parsing")) or kind.startswith("union_tag")
-    code = _CODES.get(kind, "invalid_type" if wrong_type else "invalid_value")
-    return ApiError(400, f"{param}: {first['msg']}", code, param or None)
+    return ApiError(400, f"{param}: {words}", "invalid_type" if wrong_type else "invalid_value", param or None)
 
 
-def _place(steps: tuple[int | str, ...]) -> Iterator[str]:
-    """The client's fields and indexes, without the names of types and union members that pydantic adds."""
+def _place(steps: tuple[int | str, ...]) -> str:
+    """As in `messages[0].content`, without the names of types and union members that pydantic adds."""
+    place = ""
     for before, step in zip((None, *steps), steps, strict=False):
         tag = isinstance(before, int) and step in ("text", "refusal", "image_url", "file", "input_audio")
-        if isinstance(step, int) or (re.fullmatch(r"[a-z_]+", step) and step not in ("str", "list") and not tag):
-            yield str(step)
+        if isinstance(step, int):
+            place += f"[{step}]"
+        elif re.fullmatch(r"[a-z_]+", step) and step not in ("str", "list") and not tag:
+            place += f".{step}" if place else step
+    return place
 
 
 def _part(part: ContentPart) -> Part:

@@ -57,7 +57,7 @@ async def chat_completions(request: Request) -> Response:
     served = state.find(asked.model)
     answer = ChatAnswer(
         served.name,
-        activity=asked.skill_agent.activity,
+        activity=bool(asked.skill_agent.activity),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
     )
     how = _how(asked, served)
@@ -86,7 +86,9 @@ async def list_models(request: Request) -> Response:
 
 async def one_model(request: Request) -> Response:
     models: Models = request.app.state.models
-    return Json(_model(request, models.find(request.path_params["name"]).name))
+    if not (name := request.path_params["name"]):
+        return await list_models(request)
+    return Json(_model(request, models.find(name).name))
 
 
 def _model(request: Request, name: str) -> dict[str, Any]:
@@ -126,7 +128,7 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette gives no other
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+    code = "method_not_allowed" if error.status_code == 405 else None
     return response_of(ApiError(error.status_code, error.detail, code, headers=dict(error.headers or {})))
 
 

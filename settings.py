@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 HERE = Path(__file__).resolve().parent
 PROVIDERS = ("databricks", "anthropic", "openai", "azure", "local")
@@ -129,7 +130,7 @@ class Settings:
             databricks_client_id=read("DATABRICKS_CLIENT_ID", str, ""),
             databricks_client_secret=read("DATABRICKS_CLIENT_SECRET", str, ""),
             databricks_profile=read("DATABRICKS_CONFIG_PROFILE", str, ""),
-            databricks_config=read("DATABRICKS_CONFIG_FILE", Path, Path("~/.databrickscfg")).expanduser(),
+            databricks_config=read("DATABRICKS_CONFIG_FILE", _path, _path("~/.databrickscfg")),
             databricks_claude=read("SKILL_AGENT_DATABRICKS_CLAUDE", _claude_api, "messages"),
         )
 
@@ -181,13 +182,18 @@ def _aliases(value: str) -> tuple[tuple[str, str], ...]:
     return tuple((pair[0], pair[1]) for pair in pairs)
 
 
+def _path(value: str) -> Path:
+    """`Path.expanduser` would raise where a user has no home, as in many containers."""
+    return Path(os.path.expanduser(value))
+
+
 def _paths(value: str) -> tuple[Path, ...]:
-    return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
+    return tuple(_path(part) for part in value.split(os.pathsep) if part)
 
 
 def _file(value: str) -> Path:
-    path = Path(value).expanduser()
-    if not path.is_file():
+    path = _path(value)
+    if not os.path.isfile(path):
         raise ValueError("expected the path of a text file")
     return path
 
@@ -228,9 +234,18 @@ def _claude_api(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
+    if not _is_address(value):
         raise ValueError("expected an address that begins with https:// (or http://)")
     return value.rstrip("/")
+
+
+def _is_address(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        return bool(good) and value.isprintable() and " " not in value
+    except ValueError:
+        return False
 
 
 def _host(value: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Collection, Mapping
 from pathlib import PurePosixPath
+from threading import Lock
 from typing import Literal, ParamSpec, TypeVar
 
 from messages import Image, Text
@@ -27,17 +28,19 @@ def skill_tools(skills: Mapping[str, Skill], active: Collection[str], activated:
     offered = {name: skill for name, skill in skills.items() if not skill.hidden}
     readable = {**offered, **{name: skills[name] for name in active if name in skills}}
     loaded = set(active)
+    one_at_a_time = Lock()
     if not readable:
         return []
 
     def activate_skill(name: str) -> str:
         """Load a skill's full instructions."""
-        if name in loaded:
-            return f"The skill {name} is already loaded: its instructions stand above."
-        text = _told(activation_text, offered[name])
-        loaded.add(name)
-        activated(name)
-        return text
+        with one_at_a_time:
+            if name in loaded:
+                return f"The skill {name} is already loaded: its instructions stand above."
+            text = _told(activation_text, offered[name])
+            loaded.add(name)
+            activated(name)
+            return text
 
     def read_skill_file(skill: str, path: str) -> Text | Image:
         """Read a file of a skill that its instructions refer to.

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from messages import File, Image, Text, ToolCall, ToolResult, ToolSpec, clean
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-# pydantic and orjson are imported where they are used: an agent without tools starts without them.
+# pydantic is imported where it is used: an agent without tools starts without it.
 
 Output: TypeAlias = Any
 """What a tool may return: text, an `Image` or `File`, a list of those, or anything that JSON can hold."""
@@ -51,19 +53,31 @@ class Tool:
 
 
 def _arguments_model(name: str, function: Callable[..., Any], about: Mapping[str, str]) -> type[BaseModel]:
-    from pydantic import ConfigDict, Field, create_model
+    from pydantic import ConfigDict, create_model
 
-    hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise TypeError(f"tool {name}: parameter {parameter.name} cannot be given by name")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        description = about.get(parameter.name)
         # Under a name of its own, as `json` or `copy` would shadow pydantic's methods.
-        field = Field(default, description=description, alias=parameter.name)
-        fields[f"p_{parameter.name}"] = (hints.get(parameter.name, Any), field)
+        fields[f"p_{parameter.name}"] = _field(parameter, about)
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _field(parameter: inspect.Parameter, about: Mapping[str, str]) -> tuple[Any, Any]:
+    """The parameter's type, and what else is known of it. A `Field` may stand as its default."""
+    from pydantic import Field
+    from pydantic.fields import FieldInfo
+
+    hint: Any = Any if parameter.annotation is parameter.empty else parameter.annotation
+    known: dict[str, Any] = {"alias": parameter.name}
+    if parameter.name in about:
+        known["description"] = about[parameter.name]
+    if isinstance(parameter.default, FieldInfo):
+        hint = Annotated[hint, parameter.default]
+    elif parameter.default is not parameter.empty:
+        known["default"] = parameter.default
+    return hint, Field(**known)
 
 
 def _documented(docstring: str) -> tuple[str, dict[str, str]]:
@@ -83,13 +97,14 @@ def _lean(schema: Any) -> Any:
         return [_lean(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {k: v for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
-    return {k: _named(v) if k in ("properties", "$defs") else _lean(v) for k, v in kept.items()}
+    return {key: _lean_part(key, value) for key, value in schema.items() if key != "title"}
 
 
-def _named(schemas: Mapping[str, Any]) -> dict[str, Any]:
-    """Schemas by name: a property may well be called `title`."""
-    return {name: _lean(schema) for name, schema in schemas.items()}
+def _lean_part(key: str, value: Any) -> Any:
+    """What a keyword holds: schemas by name (a property may well be called `title`), plain values, or a schema."""
+    if key in ("properties", "$defs"):
+        return {name: _lean(schema) for name, schema in value.items()}
+    return value if key in ("default", "examples", "const", "enum") else _lean(value)
 
 
 class Toolbox:
@@ -120,8 +135,8 @@ class Toolbox:
             if task is None or task.cancelling():
                 raise
             return failed(call, f"{call.name} was cancelled")
-        except Exception as error:
-            return failed(call, f"{call.name} failed: {type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:
+            return failed(call, f"{call.name} failed: {type(error).__name__}: {error}".removesuffix(": "))
 
     async def _output(self, call: ToolCall) -> Output:
         tool = self._tools.get(call.name)
@@ -130,8 +145,15 @@ class Toolbox:
         arguments = _checked(tool, call.arguments)
         if inspect.iscoroutinefunction(tool.run):
             return await tool.run(**arguments)
-        output = await asyncio.to_thread(tool.run, **arguments)
+        output = await asyncio.to_thread(_called, tool.run, arguments)
         return await output if inspect.isawaitable(output) else output
+
+
+def _called(function: Callable[..., Output], arguments: Mapping[str, Any]) -> Output:
+    try:
+        return function(**arguments)
+    except StopIteration as error:  # which no future holds: Python < 3.12 would wait for ever
+        raise RuntimeError("StopIteration") from error
 
 
 def failed(call: ToolCall, words: str) -> ToolResult:
@@ -155,7 +177,9 @@ def _words(error: ValidationError) -> str:
 
 
 def _parts(output: Output) -> tuple[Text | Image | File, ...]:
-    if isinstance(output, Text | Image | File):
+    if isinstance(output, Text):
+        return (replace(output, text=clean(output.text)),)
+    if isinstance(output, Image | File):
         return (output,)
     if isinstance(output, list | tuple) and any(isinstance(item, Text | Image | File) for item in output):
         return tuple(part for item in output for part in _parts(item))
@@ -163,14 +187,12 @@ def _parts(output: Output) -> tuple[Text | Image | File, ...]:
 
 
 def _as_text(output: Output) -> str:
-    import orjson
-
     if output is None:
         return "Done."
     if isinstance(output, str):
         return output
-    if hasattr(output, "model_dump_json"):
-        return str(output.model_dump_json())
-    if is_dataclass(output) and not isinstance(output, type):
-        output = asdict(output)
-    return orjson.dumps(output, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    from pydantic_core import to_jsonable_python
+
+    with suppress(UnicodeEncodeError):  # a lone surrogate in a key; json takes it
+        output = to_jsonable_python(output, fallback=str, bytes_mode="base64")
+    return json.dumps(output, default=str, ensure_ascii=False, separators=(",", ":"))

@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from itertools import takewhile
 from typing import Any
 
 from history import legal, merged, own, repair
@@ -34,8 +35,8 @@ from messages import (
     ToolResult,
     Usage,
 )
-from providers.base import BadResponse, ModelInfo
-from providers.errors import error_in, parse, readable
+from providers.base import BadRequest, BadResponse, ModelInfo
+from providers.errors import error_in, parse, readable, string
 from providers.http import Auth, HeaderAuth, Http
 from settings import Settings, SettingsError
 
@@ -104,7 +105,7 @@ class Messages:
     def body(self, request: Request) -> dict[str, Any]:
         options = request.options
         limit = options.max_tokens or _longest(self.info.name)
-        thinking = self._thinking(options.reasoning_effort, limit)
+        thinking = self._thinking(request, limit)
         wanted = {
             "model": self.info.name,
             "max_tokens": limit,
@@ -119,9 +120,13 @@ class Messages:
         }
         return {name: value for name, value in wanted.items() if value is not None}
 
-    def _thinking(self, effort: str | None, limit: int) -> dict[str, Any] | None:
-        budget = min(_BUDGETS.get(effort or "", 0), limit - 1)
-        return {"type": "enabled", "budget_tokens": budget} if budget >= 1024 else None
+    def _thinking(self, request: Request, limit: int) -> dict[str, Any] | None:
+        """None also where the API refuses it: beside a forced tool, and inside a tool loop that began without it."""
+        budget = min(_BUDGETS.get(request.options.reasoning_effort or "", 0), limit - 1)
+        forced = request.tools and request.options.tool_choice.mode in ("required", "tool")
+        if budget < 1024 or forced or _in_unthinking_loop(request.messages, self.info.id):
+            return None
+        return {"type": "enabled", "budget_tokens": budget}
 
     def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Turns by turns, a user's first; the last two of the user's are where the cache may end."""
@@ -132,6 +137,14 @@ class Messages:
         for _, blocks in [turn for turn in turns if turn[0] == "user"][-2:]:
             blocks[-1] = {**blocks[-1], "cache_control": CACHED}
         return [{"role": role, "content": blocks} for role, blocks in turns]
+
+
+def _in_unthinking_loop(messages: Sequence[Message], origin: str) -> bool:
+    """Whether calls have been made since the user spoke, and none of this model's thinking goes back with them."""
+    spoken = [own(message, origin) for message in reversed(messages) if message.role != "system"]
+    loop = list(takewhile(lambda message: message.role != "user", spoken))
+    parts = [part for message in loop for part in message.parts]
+    return any(message.calls for message in loop) and not any(isinstance(p, Reasoning) and _block(p) for p in parts)
 
 
 def _longest(model: str) -> int:
@@ -157,7 +170,8 @@ def _system(messages: Sequence[Message]) -> list[dict[str, Any]] | None:
 
 def _tools(request: Request) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = [
-        {"name": tool.name, "description": tool.description, "input_schema": tool.parameters} for tool in request.tools
+        {"name": tool.name, "description": tool.description, "input_schema": {"type": "object", **tool.parameters}}
+        for tool in request.tools
     ]
     if tools:
         tools[-1]["cache_control"] = CACHED
@@ -202,7 +216,7 @@ def _block(part: Part) -> dict[str, Any] | None:
             call = {
                 "type": "tool_use",
                 "id": legal(part.id),
-                "name": part.name,
+                "name": legal(part.name),
                 "input": json.loads(part.arguments),
             }
             return {**(part.opaque or {}), **call}
@@ -228,11 +242,18 @@ def _source(part: Image | File) -> dict[str, Any]:
     if isinstance(part, Image) and part.url:
         return {"type": "image", "source": {"type": "url", "url": part.url}}
     if isinstance(part, File) and part.media_type.startswith("text/"):
-        text = base64.b64decode(part.data).decode("utf-8", "replace")
+        text = _decoded(part)
         document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}
         return {**document, "title": part.name} if part.name else document
     kind = "image" if isinstance(part, Image) else "document"
     return {"type": kind, "source": {"type": "base64", "media_type": part.media_type, "data": part.data}}
+
+
+def _decoded(file: File) -> str:
+    try:
+        return base64.b64decode(file.data).decode("utf-8", "replace")
+    except ValueError as error:
+        raise BadRequest(f"the file {file.name!r} is not base64: {error}") from error
 
 
 class _Answer:
@@ -251,6 +272,8 @@ class _Answer:
         self._model: str | None = None
 
     def feed(self, payload: Any) -> Iterator[ProviderEvent]:
+        if error := error_in(payload, 200, self._provider):
+            raise error
         match payload["type"]:
             case "message_start":
                 yield from self._begin(payload["message"])
@@ -266,12 +289,12 @@ class _Answer:
             case "message_stop":
                 yield from self._end()
             case "error":
-                raise error_in(payload, 200, self._provider) or BadResponse("error", provider=self._provider)
+                raise BadResponse("an error without words", provider=self._provider)
 
     def _begin(self, message: Mapping[str, Any]) -> Iterator[ProviderEvent]:
         if self._model is not None:
             raise BadResponse("a second message begins inside the first", provider=self._provider)
-        self._model = message.get("model") or ""
+        self._model = string(message.get("model"))
         self._change(message, message.get("usage") or {})
         for index, block in enumerate(message.get("content") or ()):
             yield from self._open(index, block)
@@ -284,14 +307,14 @@ class _Answer:
     def _open(self, index: int, block: dict[str, Any]) -> Iterator[ProviderEvent]:
         self._blocks[index] = block
         match block["type"]:
-            case "text" if block.get("text"):
-                yield TextDelta(block["text"])
-            case "thinking" if block.get("thinking"):
-                yield ReasoningDelta(block["thinking"])
+            case "text" if text := string(block.get("text")):
+                yield TextDelta(text)
+            case "thinking" if thinking := string(block.get("thinking")):
+                yield ReasoningDelta(thinking)
             case "tool_use":
                 self._positions[index] = len(self._positions)
                 given = json.dumps(block["input"]) if block.get("input") else ""
-                yield ToolCallDelta(self._positions[index], block["id"], block["name"], given)
+                yield ToolCallDelta(self._positions[index], string(block["id"]), string(block["name"]), given)
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
         block = self._blocks[index]
@@ -321,11 +344,14 @@ class _Answer:
                 "the answer ends without a stop reason", provider=self._provider, code="upstream_truncated"
             )
         self.complete = True
+        for index, position in self._positions.items():
+            if not (self._inputs.get(index) or self._blocks[index].get("input")):
+                yield ToolCallDelta(position, arguments="{}")
         parts = [self._part(index, block) for index, block in sorted(self._blocks.items())]
         stop = STOPS.get(self._stop, "stop")
         if stop == "stop" and any(_asked(block) for block in self._blocks.values()):
             stop = "tool_calls"
-        explanation = self._details.get("explanation")
+        explanation = string(self._details.get("explanation"))
         if stop == "content_filter" and explanation:
             parts.append(Refusal(explanation))
             yield RefusalDelta(explanation)
@@ -334,9 +360,9 @@ class _Answer:
     def _part(self, index: int, block: dict[str, Any]) -> Part:
         match block["type"]:
             case "text":
-                return Text(block.get("text", ""), block if block.get("citations") else None)
+                return Text(string(block.get("text")), block if block.get("citations") else None)
             case "thinking":
-                return Reasoning(block.get("thinking", ""), block)
+                return Reasoning(string(block.get("thinking")), block)
             case "redacted_thinking":
                 return Reasoning("", block)
             case "tool_use":
@@ -356,7 +382,8 @@ def _asked(block: Mapping[str, Any]) -> bool:
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """`input_tokens` leaves the cached ones out; ours counts them in, as OpenAI's does."""
-    read, write = usage.get("cache_read_input_tokens") or 0, usage.get("cache_creation_input_tokens") or 0
-    input, output = (usage.get("input_tokens") or 0) + read + write, usage.get("output_tokens") or 0
-    reasoning = (usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0
+    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    uncached, output, read, write = (int(usage.get(name) or 0) for name in names)
+    reasoning = int((usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0)
+    input = uncached + read + write
     return Usage(input, output, read, write, reasoning, input + output)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from messages import ToolCall, ToolCallDelta
+from providers.errors import string
 
 
 @dataclass(slots=True)
@@ -43,9 +44,11 @@ class CallAssembler:
 
     def feed(self, delta: Mapping[str, Any]) -> Iterator[ToolCallDelta]:
         function = delta.get("function") or {}
-        id, name = delta.get("id") or "", function.get("name") or ""
+        id, name = string(delta.get("id")), string(function.get("name"))
         arguments = _as_text(function.get("arguments"))
         call = self._find(delta.get("index"), id, name, arguments)
+        if id and call.id == id and call.arguments == arguments and _whole(arguments):
+            return  # told twice
         call.id = call.id or id
         call.name = call.name or name
         if call.arguments == "{}" and arguments.lstrip().startswith("{"):
@@ -54,8 +57,9 @@ class CallAssembler:
         yield from self._news(call)
 
     def finish(self) -> Iterator[ToolCallDelta]:
-        """What was held back."""
+        """What was held back; a call without arguments has an empty object of them."""
         for call in self._calls:
+            call.arguments = call.arguments or "{}"
             yield from self._news(call, last=True)
 
     def calls(self) -> tuple[ToolCall, ...]:
@@ -65,7 +69,7 @@ class CallAssembler:
     def _find(self, index: int | None, id: str, name: str, arguments: str) -> _Call:
         """The call that a delta goes on with, or a new one."""
         known = next((c for c in reversed(self._calls) if id and c.id == id and _same(c, index)), None)
-        if known is not None:
+        if known is not None and not _begins_another(known, id, name, arguments):
             return known
         alike = (c for c in reversed(self._calls) if index is None or c.index == index)
         open_call = next(alike, None)
@@ -76,15 +80,16 @@ class CallAssembler:
         return call
 
     def _news(self, call: _Call, last: bool = False) -> Iterator[ToolCallDelta]:
-        if not call.name or (call.arguments == "{}" and not last):
+        """A call goes out with its name, so that calls keep their order; `{}` waits, as it may not be meant."""
+        if not call.name:
             return
         head: dict[str, str] = {}
         if call.position < 0:
             call.position = sum(c.position >= 0 for c in self._calls)
             call.key = self._unique(call.id)
             head = {"id": call.key, "name": call.name}
-        fresh = call.arguments[call.sent :]
-        call.sent = len(call.arguments)
+        fresh = call.arguments[call.sent :] if last or call.arguments != "{}" else ""
+        call.sent += len(fresh)
         if head or fresh:
             yield ToolCallDelta(call.position, arguments=fresh, **head)
 
@@ -107,7 +112,9 @@ def _begins_another(call: _Call, id: str, name: str, arguments: str) -> bool:
         return True
     if id and call.id and id != call.id:
         return True
-    return not id and _whole(call.arguments) and call.arguments != "{}" and arguments.lstrip().startswith("{")
+    repeated = bool(id) and arguments == call.arguments
+    behind_whole = call.arguments != "{}" and _whole(call.arguments) and arguments.lstrip().startswith("{")
+    return behind_whole and not repeated
 
 
 def _whole(arguments: str) -> bool:

@@ -16,13 +16,15 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from providers.base import AuthError
+from providers.base import AuthError, BadRequest, BadResponse, NotFound
 from providers.errors import quote
-from providers.http import Auth, Http, bearer
+from providers.http import Auth, Http, LoopLock, bearer
 from settings import Settings, SettingsError
 
 EARLY = 300.0
 """Seconds before its end that a token is fetched anew."""
+REST = 10.0
+"""Seconds between two tries to replace a token that is still good."""
 CLI_SECONDS = 30.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -38,37 +40,41 @@ class Token:
 class FetchedToken:
     """A bearer token that is fetched when needed, once for all who wait, and kept until shortly before its end."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[Token]]) -> None:
+    def __init__(self, fetch: Callable[[], Awaitable[Token]], rest: float = REST) -> None:
         self._fetch = fetch
+        self._rest = rest
         self._token: Token | None = None
         self._refused = ""
-        self._lock = asyncio.Lock()
+        self._tried = -rest
+        self._lock = LoopLock()
 
     async def headers(self) -> Mapping[str, str]:
-        if self._fresh() is None:
-            async with self._lock:
-                if self._fresh() is None:
+        if not self._fresh():
+            async with self._lock.here():
+                if not self._fresh():
                     await self._refresh()
         assert self._token is not None  # noqa: S101 - `_refresh` has set it or raised
         return {"authorization": f"Bearer {self._token.value}"}
 
-    def renew(self) -> bool:
-        self._refused = self._token.value if self._token else ""
+    def renew(self, sent: Mapping[str, str]) -> bool:
+        self._refused = sent["authorization"].removeprefix("Bearer ")
         return True
 
-    def _fresh(self) -> Token | None:
-        token = self._token
-        if token is None or token.value == self._refused or token.expires - EARLY < time.time():
-            return None
-        return token
+    def _fresh(self) -> bool:
+        """Near its end a token is good enough while asking for the next one has just been tried."""
+        near = time.time() + (EARLY if time.monotonic() - self._tried > self._rest else 0)
+        return self._usable(near)
+
+    def _usable(self, until: float) -> bool:
+        return self._token is not None and self._token.value != self._refused and self._token.expires > until
 
     async def _refresh(self) -> None:
         """A failed refresh does no harm while the old token is good."""
+        self._tried = time.monotonic()
         try:
             self._token = await self._fetch()
         except Exception:
-            old = self._token
-            if old is None or old.value == self._refused or old.expires <= time.time():
+            if not self._usable(time.time()):
                 raise
 
 
@@ -101,9 +107,12 @@ def read_profile(path: Path, name: str) -> dict[str, str]:
     """A section of the INI file; without a name the default one. `name` in the answer is the section's."""
     parser = configparser.ConfigParser(default_section="", interpolation=None)
     try:
-        read = parser.read(path, encoding="utf-8")
+        read = parser.read(path, encoding="utf-8-sig")
     except (configparser.Error, UnicodeError) as error:
-        raise SettingsError("DATABRICKS_CONFIG_FILE", f"cannot be read ({quote(str(error))})", str(path)) from None
+        # The error's own words would show the line, which may hold a token.
+        line = getattr(error, "lineno", None)
+        where = f" (line {line})" if line else ""
+        raise SettingsError("DATABRICKS_CONFIG_FILE", f"this is not an INI file{where}", str(path)) from None
     if not read:
         missing = "expected a token, a service principal, or a profile (make one with: databricks auth login)"
         raise SettingsError("DATABRICKS_TOKEN" if not name else "DATABRICKS_CONFIG_FILE", missing, None)
@@ -118,11 +127,14 @@ def read_profile(path: Path, name: str) -> dict[str, str]:
 def _service_principal(host: str, client_id: str, secret: str, http: Http) -> FetchedToken:
     async def fetch() -> Token:
         form = {"grant_type": "client_credentials", "scope": "all-apis"}
-        answer = await http.post_form(f"{host}/oidc/v1/token", form, client_id, secret)
         try:
-            return Token(str(answer["access_token"]), time.time() + float(answer.get("expires_in") or 3600))
+            answer = await http.post_form(f"{host}/oidc/v1/token", form, client_id, secret)
+            return _token(answer["access_token"], time.time() + float(answer.get("expires_in") or 3600))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AuthError("the token endpoint's answer has no access_token", provider="databricks") from error
+        except (BadRequest, NotFound, BadResponse) as error:
+            words = f"no token from {host}: {error.message}"
+            raise AuthError(words, provider="databricks", status=error.status, request_id=error.request_id) from error
 
     return FetchedToken(fetch)
 
@@ -158,9 +170,15 @@ def _cli_answer(out: bytes, hint: str) -> Token:
     try:
         answer = json.loads(out)
         expiry = datetime.fromisoformat(answer["expiry"]).timestamp() if answer.get("expiry") else time.time() + 3600
-        return Token(answer["access_token"], expiry)
+        return _token(answer["access_token"], expiry)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AuthError(f"the Databricks CLI's answer is not a token; {hint}", provider="databricks") from error
+
+
+def _token(value: object, expires: float) -> Token:
+    if not (isinstance(value, str) and value):
+        raise ValueError("no token")
+    return Token(value, expires)
 
 
 def _with_scheme(host: str) -> str:
@@ -172,6 +190,6 @@ def _safe(host: str) -> str:
     """A credential goes over TLS, or to this machine."""
     if not host:
         raise SettingsError("DATABRICKS_HOST", "expected your workspace, as https://<name>.cloud.databricks.com")
-    if host.startswith("http://") and urlsplit(host).hostname not in LOOPBACK:
+    if urlsplit(host).scheme != "https" and urlsplit(host).hostname not in LOOPBACK:
         raise SettingsError("DATABRICKS_HOST", "expected https:// (a token is not sent in the clear)", host)
     return host

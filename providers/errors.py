@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import email.utils
+import json
+import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import orjson
 
+from messages import clean
 from providers.base import (
     AuthError,
     BadRequest,
@@ -28,9 +31,12 @@ QUOTED = 500
 
 
 def parse(data: bytes, provider: str) -> Any:
+    """JSON. Lone surrogates, which some servers cut an emoji into, are mended."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        with suppress(ValueError, RecursionError):
+            return orjson.loads(clean(json.dumps(json.loads(data), ensure_ascii=False)))
         raise BadResponse(f"not JSON ({error}): {quote(data)}", provider=provider) from error
 
 
@@ -41,6 +47,13 @@ def readable(provider: str) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadResponse(f"not in the dialect: {quote(repr(error))}", provider=provider) from error
+
+
+def string(value: object) -> str:
+    """A provider's string, "" where it is null. Raises `TypeError` for anything else."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise TypeError(f"{type(value).__name__} where a string belongs")
 
 
 def quote(words: bytes | str) -> str:
@@ -88,13 +101,16 @@ def error_in(payload: Mapping[str, Any], status: int, provider: str) -> Provider
     """
     inner = payload.get("error")
     if isinstance(inner, str):
-        inner = {"message": inner}
+        inner = {"message": payload.get("error_description") or inner}
     if not isinstance(inner, dict):
         if "error_code" not in payload:
             return None
         inner = {"message": payload.get("message"), "code": payload["error_code"]}
-    code = inner.get("code") or (inner.get("details") or {}).get("error_code") or inner.get("type") or ""
-    if isinstance(code, int):
+    details = inner.get("details")
+    detailed = details.get("error_code") if isinstance(details, dict) else ""
+    code = inner.get("code") or detailed or inner.get("type") or ""
+    if isinstance(code, int) or str(code).isdecimal():
+        code = int(code)
         status, code = status if status >= 400 else code, inner.get("type") or ""
     kind = str(inner.get("type") or "")
     words = quote(str(inner.get("message") or inner.get("type") or code or "unknown error"))
@@ -159,7 +175,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name, "")
         try:
-            return max(float(value) / unit, 0.0)
+            seconds = float(value) / unit
+            if math.isfinite(seconds):
+                return max(seconds, 0.0)
         except ValueError:
             date = email.utils.parsedate_tz(value)
             if date is not None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -63,6 +65,19 @@ class HeaderAuth:
 
     def renew(self, sent: Mapping[str, str]) -> bool:
         return False
+
+
+class LoopLock:
+    """A lock for what outlives event loops: each loop that comes gets a new one, as asyncio's stays with its first."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def here(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._lock = loop, asyncio.Lock()
+        return self._lock
 
 
 def bearer(token: str) -> HeaderAuth:
@@ -141,14 +156,15 @@ class Http:
         while True:
             credential = _sendable(await auth.headers(), provider)
             head = {"content-type": "application/json", **(headers or {}), **credential}
-            with TypedErrors(provider):
+            with TypedErrors(provider, credential):
                 request = client.build_request("POST", url, content=content, headers=head)
                 response = await client.send(request, stream=True)
                 try:
                     if response.status_code < 300:
                         yield response
                         return
-                    error = error_of(response.status_code, await response.aread(), response.headers, provider)
+                    words = _without(credential, (await response.aread()).decode("utf-8", "replace")).encode()
+                    error = error_of(response.status_code, words, response.headers, provider)
                 finally:
                     await response.aclose()
             if not (fresh and isinstance(error, AuthError) and auth.renew(credential)):
@@ -205,14 +221,27 @@ class Http:
         return tenacity.wait_random_exponential(multiplier=self.backoff, max=8)(state)
 
 
+def warm() -> None:
+    """Imports the engine, which takes a tenth of a second, before the first call needs it."""
+    with suppress(ImportError):
+        import httpx_aiohttp  # noqa: F401
+
+
 def _engine(host: str) -> httpx.AsyncBaseTransport:
     proxy = _proxy(host)
     try:
         from httpx_aiohttp import AiohttpTransport
     except ImportError:
-        return httpx.AsyncHTTPTransport(proxy=proxy, limits=httpx.Limits(max_connections=None))
+        return httpx.AsyncHTTPTransport(_tls(), proxy=proxy, limits=httpx.Limits(max_connections=None))
     # 0 lifts aiohttp's limit; None would mean its default of 100.
-    return AiohttpTransport(proxy=httpx.Proxy(proxy) if proxy else None, limits=httpx.Limits(max_connections=0))
+    limits = httpx.Limits(max_connections=0)
+    return AiohttpTransport(_tls(), proxy=httpx.Proxy(proxy) if proxy else None, limits=limits)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for the process: reading the certificates blocks for 25 ms and more."""
+    return httpx.create_ssl_context()
 
 
 def _proxy(host: str) -> str | None:
@@ -238,12 +267,21 @@ def _sendable(headers: Mapping[str, str], provider: str) -> Mapping[str, str]:
     return headers
 
 
+def _without(credential: Mapping[str, str], text: str) -> str:
+    """Some providers say a wrong key back. A short one is no secret but a word, as "none" is."""
+    for value in credential.values():
+        secret = value.rpartition(" ")[2]
+        text = text.replace(secret, "[redacted]") if len(secret) > 5 else text
+    return text
+
+
 class TypedErrors:
     """Turns httpx's exceptions into `ProviderError`s. aiohttp's engine names causes coarsely (see `__cause__`), and
-    lets some of aiohttp's own through."""
+    lets some of aiohttp's own through. `credential` is kept out of their words."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, credential: Mapping[str, str] | None = None) -> None:
         self.provider = provider
+        self._credential = credential or {}
 
     def __enter__(self) -> None:
         return None
@@ -252,6 +290,9 @@ class TypedErrors:
         theirs = isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError)
         if isinstance(error, Exception) and (theirs or type(error).__module__.startswith("aiohttp")):
             raise _network_error(error, self.provider) from error
+        if isinstance(error, ProviderError):
+            error.message = _without(self._credential, error.message)
+            error.args = (error.message,)
 
 
 def _network_error(error: Exception, provider: str) -> ProviderError:

@@ -5,6 +5,7 @@ Format: https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ OPENAI = Quirks(max_tokens="max_completion_tokens", echo_reasoning=False)
 
 # A field that a model refuses by name is sent under the other name, or left out, and the call made once more.
 _RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_REFUSED = re.compile("unsupported|not support|unknown|unrecognized|unexpected|not permitted|not allowed", re.I)
 _OPTIONAL = frozenset(
     (
         "stream_options",
@@ -99,21 +101,23 @@ class ChatCompletions:
 
     async def stream(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
         while True:
-            tries = len(self._refused)
+            tries, begun = len(self._refused), False
             try:
                 async with aclosing(self._http.retrying(lambda: self._attempt(request), self._provider)) as events:
                     async for event in events:
+                        begun = True
                         yield event
                 return
             except BadRequest as error:
                 self._learn(error)
-                if len(self._refused) == tries:
+                if begun or len(self._refused) == tries:
                     raise
 
     def _learn(self, error: BadRequest) -> None:
-        """Notes a field that this model does not take, if the error names one of ours."""
-        names = {error.param} if error.param else {name for name in _OPTIONAL if f'"{name}"' in error.message}
-        self._refused |= names & (_OPTIONAL | _RENAMED.keys())
+        """Notes a field that this model does not take, if the error names one of ours (not one with a bad value)."""
+        if _REFUSED.search(f"{error.code} {error.message}"):
+            where = error.param or error.message
+            self._refused |= {name for name in (*_OPTIONAL, *_RENAMED) if re.search(rf"\b{name}\b", where)}
 
     async def _attempt(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
         provider = self._provider
@@ -131,7 +135,9 @@ class ChatCompletions:
         except ProviderError:
             if not answer.finished:
                 raise
-        for event in answer.finish():
+        with readable(provider):
+            news = list(answer.finish())
+        for event in news:
             yield event
 
     def answer(self, taken: set[str]) -> Answer:
@@ -196,14 +202,14 @@ class ChatCompletions:
     def _assistant(self, message: Message) -> Iterator[dict[str, Any]]:
         text = message.text or "".join(p.text for p in message.parts if isinstance(p, Refusal))
         encoded: dict[str, Any] = {"role": "assistant"}
-        if text:
+        if text.strip():
             encoded["content"] = text
         if message.calls:
             encoded["tool_calls"] = [
                 {
                     "id": legal(c.id, 40),
                     "type": "function",
-                    "function": {"name": c.name, "arguments": c.arguments},
+                    "function": {"name": legal(c.name), "arguments": c.arguments},
                 }
                 for c in message.calls
             ]
@@ -249,7 +255,7 @@ def _tool_messages(results: tuple[ToolResult, ...]) -> Iterator[dict[str, Any]]:
         yield {
             "role": "tool",
             "tool_call_id": legal(result.call_id, 40),
-            "content": result.text or "(no output)",
+            "content": result.text if result.text.strip() else "(no output)",
         }
         seen = [part for part in result.parts if not isinstance(part, Text)]
         if seen:
@@ -261,13 +267,14 @@ def _tool_messages(results: tuple[ToolResult, ...]) -> Iterator[dict[str, Any]]:
 def _content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
     """A plain string where there is only text: some servers take nothing else."""
     if all(isinstance(part, Text | Refusal) for part in parts):
-        return "\n".join(part.text for part in parts if isinstance(part, Text | Refusal))
+        text = "\n".join(part.text for part in parts if isinstance(part, Text | Refusal))
+        return text if text.strip() else ""
     return [encoded for part in parts if (encoded := _part(part))]
 
 
 def _part(part: Part) -> dict[str, Any] | None:
     match part:
-        case Text(text) if text:
+        case Text(text) if text.strip():
             return {"type": "text", "text": text}
         case Image():
             url = part.url or f"data:{part.media_type};base64,{part.data}"

@@ -24,7 +24,7 @@ from messages import (
 )
 from providers.base import BadResponse, ModelInfo, Overloaded, ProviderDown
 from providers.calls import CallAssembler
-from providers.errors import error_in
+from providers.errors import error_in, string
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
@@ -65,7 +65,7 @@ class Answer:
             raise BadResponse("a chunk is not an object", provider=self._provider)
         if error := error_in(payload, 200, self._provider):
             raise error
-        self._model = payload.get("model") or self._model
+        self._model = string(payload.get("model")) or self._model
         if isinstance(payload.get("usage"), dict):
             self._usage = usage_of(payload["usage"])
         for choice in payload.get("choices") or ():
@@ -82,7 +82,7 @@ class Answer:
             yield from self._calls.feed(call)
         if function := delta.get("function_call"):
             yield from self._calls.feed({"index": 0, "function": function})
-        self._stop = choice.get("finish_reason") or self._stop
+        self._stop = string(choice.get("finish_reason")) or self._stop
 
     def _reason(self, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
         for name in REASONING_FIELDS:
@@ -97,9 +97,9 @@ class Answer:
 
     def _content(self, content: object) -> Iterator[ProviderEvent]:
         """A string, or a list of parts: text, Mistral's `thinking`, Databricks' `reasoning` with a summary."""
-        if isinstance(content, str):
-            content = [{"type": "text", "text": content}]
-        for part in content if isinstance(content, list) else ():
+        if not isinstance(content, list):
+            content = [{"type": "text", "text": string(content)}]
+        for part in content:
             inner = part.get("thinking") or part.get("summary")
             if isinstance(inner, list | str) and inner:
                 words = inner if isinstance(inner, str) else "".join(p.get("text") or "" for p in inner)
@@ -148,12 +148,12 @@ class Answer:
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """Also with the names that Anthropic's and DeepSeek's usage has behind compatible gateways."""
     read, write = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
-    input, output = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    input, output = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     return Usage(
         input=input,
         output=output,
-        cache_read=read.get("cached_tokens") or usage.get("cache_read_input_tokens") or 0,
-        cache_write=read.get("cache_write_tokens") or usage.get("cache_creation_input_tokens") or 0,
-        reasoning=write.get("reasoning_tokens") or usage.get("reasoning_tokens") or 0,
-        total=usage.get("total_tokens") or input + output,
+        cache_read=int(read.get("cached_tokens") or usage.get("cache_read_input_tokens") or 0),
+        cache_write=int(read.get("cache_write_tokens") or usage.get("cache_creation_input_tokens") or 0),
+        reasoning=int(write.get("reasoning_tokens") or usage.get("reasoning_tokens") or 0),
+        total=int(usage.get("total_tokens") or input + output),
     )

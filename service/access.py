@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,10 +47,10 @@ class Access:
 
         try:
             await self.app(scope, receive, sending)
-        except ClientLeft:
+        except (ClientLeft, ClientDisconnect):
             status = CLIENT_LEFT
         except Exception as error:
-            log.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": request_id.decode()})
+            log.exception("%s %r failed", scope["method"], scope["path"], extra={"request_id": request_id.decode()})
             if status:
                 raise
             await response_of(api_error(error))(scope, receive, sending)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from providers.base import (
@@ -28,6 +29,8 @@ _STATUS: Sequence[tuple[type[ProviderError], int, str]] = (
     (ProviderDown, 502, "api_error"),
     (BadResponse, 502, "api_error"),
 )
+SHORTEST = 6
+"""Characters of a secret."""
 
 
 def api_error(error: Exception, secrets: Sequence[str] = ()) -> ApiError:
@@ -53,14 +56,20 @@ def _of_provider(error: ProviderError, secrets: Sequence[str]) -> ApiError:
     words = f"{error.provider}: {error.message}" if error.provider else error.message
     if error.request_id:
         words += f" (request {error.request_id})"
+    words, code, param = (redacted(text, secrets) for text in (words, error.code, error.param))
+    return ApiError(status, words, code, param or None, kind, _advice(error, status))
+
+
+def _advice(error: ProviderError, status: int) -> dict[str, str]:
+    """Whether, and when, the client should try again."""
+    if status in (429, 503) and error.retryable:
+        return {"retry-after": str(math.ceil(error.retry_after or 0) or 1)}
     # The call has been repeated here already: a client that repeats it too multiplies the load.
-    headers = {"x-should-retry": "false"} if error.retryable or status >= 500 else {}
-    if status in (429, 503):
-        headers = {"retry-after": str(round(error.retry_after or 1) or 1)}
-    return ApiError(status, redacted(words, secrets), error.code, error.param or None, kind, headers)
+    return {"x-should-retry": "false"} if status == 429 or status >= 500 else {}
 
 
 def redacted(text: str, secrets: Sequence[str]) -> str:
+    """Without `secrets`; a short one is no secret but a word, such as the key "none" of a local server."""
     for secret in secrets:
-        text = text.replace(secret, "[redacted]")
+        text = text.replace(secret, "[redacted]") if len(secret) >= SHORTEST else text
     return text

@@ -39,25 +39,30 @@ class Models:
         self.skills = SkillStore(*(settings.skills if "skills" in settings.tools else ()))
         provider = provider or resolve(self.default, settings, self._http)
         self.agent = Agent(provider=provider, skills=self.skills, settings=settings)
-        self._plain: OrderedDict[str, Agent] = OrderedDict({self.default: self._bare(provider)})
+        self._model = self._bare(provider)
+        self._plain: OrderedDict[str, Agent] = OrderedDict()
 
     def find(self, name: str | None) -> Served:
-        """Raises `ApiError` 404 where nothing of the name is served."""
-        name = self._unaliased(name or AGENT)
-        if name == AGENT:
-            return Served(name, self.agent)
-        if name.startswith(f"{AGENT}:"):
-            skill = name.removeprefix(f"{AGENT}:")
-            if skill in self.skills.scan().skills:
-                return Served(name, self.agent, skill)
-        elif name in self._plain or self._allowed(name):
-            return Served(name, self._plain_agent(name))
+        """Raises `ApiError` 404 where nothing of the name is served. An alias stands in for what is not."""
+        name = name or AGENT
+        if found := self._named(name) or self._named(self._unaliased(name)):
+            return found
         raise ApiError(
             404,
             f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
             "model_not_found",
             "model",
         )
+
+    def _named(self, name: str) -> Served | None:
+        if name == AGENT:
+            return Served(name, self.agent)
+        if name == self.default:
+            return Served(name, self._model)
+        agent, _, skill = name.partition(":")
+        if agent == AGENT and skill in self.skills.scan().skills:
+            return Served(name, self.agent, skill)
+        return Served(name, self._plain_agent(name)) if self._allowed(name) else None
 
     def names(self) -> Iterator[str]:
         """Those that can be listed: a glob allows names that cannot."""

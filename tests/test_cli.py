@@ -1,0 +1,281 @@
+"""The command line as a person and a script use it: a process of its own, real pipes, a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from providers.base import AuthError
+from providers.scripted import ScriptedProvider, call
+from server import create_app
+from settings import Settings
+from tests.servers import serve
+from tests.upstream import Upstream, chat_chunks, json_reply, sse
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def up() -> Iterator[Upstream]:
+    with Upstream() as upstream:
+        upstream.always(sse(chat_chunks(text="A lavender cookie.")))
+        yield upstream
+
+
+@pytest.fixture
+def env(up: Upstream, tmp_path: Path) -> dict[str, str]:
+    """An environment with nothing but a model behind the upstream."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "OPENAI_API_KEY": "sk-secret-canary",
+        "OPENAI_BASE_URL": f"{up.url}/v1",
+        "SKILL_AGENT_MODEL": "openai/test",
+        "PYTHONWARNINGS": "error",
+    }
+
+
+def cli(*words: str, env: dict[str, str], given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "cli.py"), *words]
+    return subprocess.run(
+        command, env=env, input=given, capture_output=True, text=True, timeout=PATIENCE, cwd=env["HOME"]
+    )
+
+
+def test_one_answer_is_alone_on_stdout(env: dict[str, str], up: Upstream) -> None:
+    done = cli("-p", "Invent a cookie", env=env)
+    assert (done.returncode, done.stdout) == (0, "A lavender cookie.\n")
+    assert "tokens in" in done.stderr
+    assert up.requests[0].json["messages"][-1] == {"role": "user", "content": "Invent a cookie"}
+
+
+def test_piped_text_is_the_question(env: dict[str, str], up: Upstream) -> None:
+    done = cli(env=env, given="Invent a cookie flavour with lavender\n")
+    assert (done.returncode, done.stdout) == (0, "A lavender cookie.\n")
+    assert up.requests[0].json["messages"][-1]["content"] == "Invent a cookie flavour with lavender"
+
+
+def test_piped_text_is_context_beside_a_prompt(env: dict[str, str], up: Upstream) -> None:
+    cli("-p", "Summarise", env=env, given="long notes")
+    assert up.requests[0].json["messages"][-1]["content"] == "Summarise\n\nlong notes"
+
+
+def test_no_question_is_said(env: dict[str, str]) -> None:
+    done = cli(env=env)
+    assert done.returncode == 1
+    assert "no question" in done.stderr
+
+
+def test_json_is_one_object(env: dict[str, str]) -> None:
+    done = cli("-p", "hi", "--json", env=env)
+    answer = json.loads(done.stdout)
+    assert answer["text"] == "A lavender cookie."
+    assert answer["finish_reason"] == "stop"
+    assert answer["usage"] == {"input_tokens": 10, "output_tokens": 5}
+
+
+def test_a_skill_is_shown_on_stderr(env: dict[str, str], up: Upstream) -> None:
+    wanted = ("call_1", "activate_skill", '{"name": "cookie-flavor-generator"}')
+    up.reply(sse(chat_chunks(tool_calls=[wanted])))
+    done = cli("-p", "Invent a cookie", env=env)
+    assert done.stdout == "A lavender cookie.\n"
+    assert "· skill cookie-flavor-generator" in done.stderr
+    assert "<skill_content" in up.requests[1].json["messages"][-1]["content"]
+
+
+def test_a_pinned_skill_is_in_the_prompt(env: dict[str, str], up: Upstream) -> None:
+    cli("-p", "hi", "--skill", "market-research", env=env)
+    assert '<skill_content name="market-research">' in up.requests[0].json["messages"][0]["content"]
+    assert cli("-p", "hi", "--skill", "nope", env=env).stderr.startswith("skill-agent: there is no skill 'nope'")
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert done.stdout.strip() == ""
+    return lines[0]
+
+
+def test_a_wrong_key_is_one_line_and_exit_code_3(env: dict[str, str], up: Upstream) -> None:
+    up.always(json_reply({"error": {"message": "Incorrect API key provided", "code": "invalid_api_key"}}, status=401))
+    done = cli("-p", "hi", env=env)
+    assert done.returncode == 3
+    assert one_line(done) == "skill-agent: openai: Incorrect API key provided"
+
+
+def test_an_unreachable_provider_is_exit_code_4(env: dict[str, str]) -> None:
+    done = cli("-p", "hi", env={**env, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
+    assert done.returncode == 4
+    assert "openai" in one_line(done)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"SKILL_AGENT_MODEL": "anthropic/claude"}, "ANTHROPIC_API_KEY is not set"),
+        ({"SKILL_AGENT_MODEL": "mistral/large"}, "SKILL_AGENT_MODEL is 'mistral/large'"),
+        ({"SKILL_AGENT_MODEL": "local/nope.gguf"}, "there is no such file"),
+        ({"SKILL_AGENT_MODEL": f"local/{ROOT / 'LICENSE'}"}, "this is not a GGUF file"),
+        ({"SKILL_AGENT_MAX_TURNS": "many"}, "SKILL_AGENT_MAX_TURNS is 'many'"),
+        ({"SKILL_AGENT_MODEL": "azure/mine"}, "AZURE_OPENAI_ENDPOINT is not set"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(env: dict[str, str], change: dict[str, str], words: str) -> None:
+    done = cli("-p", "hi", env={**env, **change})
+    assert done.returncode == 2
+    assert words in one_line(done)
+
+
+def test_the_server_too_refuses_a_wrong_setting_in_one_line(env: dict[str, str]) -> None:
+    for command in (["server.py"], ["cli.py", "serve"]):
+        run = [sys.executable, str(ROOT / command[0]), *command[1:]]
+        wrong = {**env, "SKILL_AGENT_MODEL": "nobody/nothing"}
+        done = subprocess.run(run, env=wrong, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode != 0
+        assert "SKILL_AGENT_MODEL is 'nobody/nothing'" in one_line(done)
+
+
+def test_skills_are_listed_shown_checked_and_begun(env: dict[str, str], tmp_path: Path) -> None:
+    rows = json.loads(cli("skills", "list", "--json", env=env).stdout)
+    assert {"cookie-flavor-generator", "market-research", "skill-writer"} <= {row["name"] for row in rows}
+    assert all(set(row) == {"name", "description", "path", "problems"} for row in rows)
+    assert "name: skill-writer" in cli("skills", "show", "skill-writer", env=env).stdout
+    assert cli("skills", "validate", env=env).returncode == 0
+    mine = {**env, "SKILL_AGENT_SKILLS": str(tmp_path)}
+    made = cli("skills", "new", "haiku-writer", env=mine)
+    assert made.stdout.strip() == str(tmp_path / "haiku-writer" / "SKILL.md")
+    assert cli("skills", "validate", str(tmp_path / "haiku-writer"), env=mine).returncode == 0
+    assert cli("skills", "new", "Not A Name", env=mine).returncode == 1
+
+
+def test_a_broken_skill_is_said_with_file_and_line(env: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "broken" / "SKILL.md"
+    file.parent.mkdir()
+    file.write_text("---\nname: other\ndescription: d\n---\nBody\n")
+    done = cli("skills", "validate", str(tmp_path), env=env)
+    assert done.returncode == 1
+    assert re.search(rf"^{re.escape(str(file))}:2: error: ", done.stdout, re.MULTILINE)
+    answered = cli("-p", "hi", env={**env, "SKILL_AGENT_SKILLS": str(tmp_path)})
+    assert answered.stdout == "A lavender cookie.\n"
+
+
+def test_models_and_doctor_say_what_there_is(env: dict[str, str]) -> None:
+    assert "openai/test" in cli("models", env=env).stdout
+    done = cli("doctor", env=env)
+    assert done.returncode == 0
+    assert "FAIL" not in done.stdout
+    failed = cli("doctor", env={**env, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
+    assert failed.returncode == 1
+    assert re.search(r"FAIL +network", failed.stdout)
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/v1", "/api/v1"])
+def test_a_server_answers_with_its_activity(env: dict[str, str], suffix: str) -> None:
+    provider = ScriptedProvider([[call("activate_skill", name="skill-writer")], "From afar."])
+    with serve(create_app(Settings(), provider)) as url:
+        done = cli("-p", "hi", "--url", url + suffix, env=env)
+    assert (done.returncode, done.stdout) == (0, "From afar.\n")
+    assert "· skill skill-writer" in done.stderr
+    assert "small demo model" not in done.stderr
+
+
+def test_a_server_gets_the_key_and_lists_its_models(env: dict[str, str], up: Upstream) -> None:
+    cli("-p", "hi", "--url", up.url, "--api-key", "key-1", env=env)
+    cli("-p", "hi", "--url", up.url, env={**env, "SKILL_AGENT_API_KEY": "key-2"})
+    assert [request.headers["authorization"] for request in up.requests] == ["Bearer key-1", "Bearer key-2"]
+    with serve(create_app(Settings(), ScriptedProvider([]))) as url:
+        assert "skill-agent:skill-writer" in cli("models", "--url", url, env=env).stdout.split()
+
+
+def test_a_servers_failure_is_one_line(env: dict[str, str]) -> None:
+    with serve(create_app(Settings(), ScriptedProvider([AuthError("bad key", provider="openai", status=401)]))) as url:
+        done = cli("-p", "hi", "--url", url, env=env)
+    assert done.returncode == 1
+    assert "openai: bad key" in one_line(done)
+    assert cli("-p", "hi", "--url", "http://127.0.0.1:9", env=env).returncode == 4
+
+
+def test_a_key_is_not_sent_in_the_clear(env: dict[str, str]) -> None:
+    done = cli("-p", "hi", "--url", "http://example.invalid", "--api-key", "k", env=env)
+    assert done.returncode == 2
+    assert "https://" in one_line(done)
+
+
+def test_a_databricks_profile_logs_in(env: dict[str, str], up: Upstream, tmp_path: Path) -> None:
+    up.route("/oidc/v1/token", json_reply({"access_token": "oauth-1", "expires_in": 3600}))
+    config = f"[robot]\nhost={up.url}\nclient_id=me\nclient_secret=hush\n[pat]\nhost={up.url}\ntoken=dapi123\n"
+    (tmp_path / ".databrickscfg").write_text(config)
+    done = cli("-p", "hi", "--url", up.url, "--databricks-profile", "robot", env=env)
+    assert done.stdout == "A lavender cookie.\n"
+    assert up.requests[-1].headers["authorization"] == "Bearer oauth-1"
+    refused = cli("-p", "hi", "--url", up.url, "--databricks-profile", "pat", env=env)
+    assert "personal access token" in one_line(refused)
+    assert "dapi123" not in refused.stderr
+
+
+class Terminal:
+    """A process on a pseudo-terminal."""
+
+    def __init__(self, *words: str, env: dict[str, str]) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(env["HOME"])
+            os.execve(sys.executable, [sys.executable, str(ROOT / "cli.py"), *words], {**env, "TERM": "dumb"})
+        self.seen = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def expect(self, words: str) -> str:
+        """What came up to and with `words`."""
+        until = time.monotonic() + PATIENCE
+        while words not in self.seen:
+            assert time.monotonic() < until, f"{words!r} never came; there is {self.seen!r}"
+            if select.select([self.fd], [], [], 0.1)[0]:
+                self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
+        before, _, self.seen = self.seen.partition(words)
+        return before + words
+
+    def end(self) -> int:
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        finally:
+            os.close(self.fd)
+
+
+# A terminal's child is forked, and the upstream has threads: Python warns of that combination only.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_conversation_remembers_and_ctrl_c_stops_only_the_answer(env: dict[str, str], up: Upstream) -> None:
+    stalled = sse(chat_chunks(text="Well")[:2], done=False).but(stall=True)
+    up.reply(sse(chat_chunks(text="One.")), sse(chat_chunks(text="Two.")), stalled, sse(chat_chunks(text="Three.")))
+    screen = Terminal(env=env)
+    for question, answer in (("first", "One."), ("second", "Two.")):
+        screen.expect("> ")
+        screen.type(f"{question}\n")
+        screen.expect(answer)
+    screen.expect("> ")
+    screen.type("stuck\n")
+    screen.expect("Well")
+    os.kill(screen.pid, signal.SIGINT)
+    screen.expect("stopped")
+    screen.expect("> ")
+    screen.type("third\n")
+    screen.expect("Three.")
+    screen.expect("> ")
+    screen.type("\x04")
+    assert screen.end() == 0
+    said = [message["content"] for message in up.requests[-1].json["messages"][1:]]
+    assert said == ["first", "One.", "second", "Two.", "third"]
+    assert up.abandoned == 1
