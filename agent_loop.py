@@ -174,7 +174,7 @@ class Agent:
                     for shown in run.shown(event):
                         yield shown
         if run.turns == turn:
-            raise BadResponse("the answer ends without its end", code="upstream_truncated")
+            raise BadResponse("the answer breaks off", code="upstream_truncated")
 
     async def _act(self, run: Run) -> AsyncGenerator[Event, None]:
         """What the model's answer asks for: its tools' results, another turn, or the end."""

@@ -140,8 +140,8 @@ class Run:
         """Also ends a tool choice that these calls have met, as it would force calls for ever."""
         self.add(Message("tool", tuple(results)))
         choice = self.options.tool_choice
-        met = self.is_clients(choice.name) if choice.mode == "tool" else bool(self._client_tools)
-        if results and choice.mode in ("required", "tool") and not met:
+        theirs = self.is_clients(choice.name) if choice.mode == "tool" else bool(self._client_tools)
+        if results and choice.mode in ("required", "tool") and not theirs:
             self.options = replace(self.options, tool_choice=ToolChoice())
 
     def step(self, step: S) -> S:
@@ -202,7 +202,9 @@ async def in_time(events: AsyncGenerator[ProviderEvent, None], deadline: float) 
                 async with asyncio.timeout_at(deadline) as limit:
                     event = await anext(events, None)
             except TimeoutError as error:
-                raise OutOfTime if limit.expired() else error from error
+                if limit.expired():
+                    raise OutOfTime from error
+                raise
             if event is None:
                 return
             yield event
