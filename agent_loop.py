@@ -186,7 +186,7 @@ class Agent:
                 async for event in events:
                     yield event
             if run.client_calls:
-                run.end("tool_calls")
+                run.end("stop" if stop == "stop" else "tool_calls")
         elif stop != "pause":
             self._conclude(run)
         run.check_budgets(self.max_turns, self.max_tokens)

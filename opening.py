@@ -9,8 +9,8 @@ from html import unescape
 from context import cut, recent, tokens
 from messages import Message, Text
 from providers.base import ModelInfo
-from skill_match import match
 from skill_store import Skill, activation_text, catalog_text
+from skill_store.match import match
 
 ANSWER = 1024
 """Tokens kept free for the answer of a model with a small window."""

@@ -122,7 +122,7 @@ class Messages:
 
     def _thinking(self, request: Request, limit: int) -> dict[str, Any] | None:
         """None also where the API refuses it: beside a forced tool, and inside a tool loop that began without it."""
-        budget = min(_BUDGETS.get(request.options.reasoning_effort or "", 0), limit - 1)
+        budget = min(_BUDGETS.get(request.options.reasoning_effort or "", 0), limit // 2)
         forced = request.tools and request.options.tool_choice.mode in ("required", "tool")
         if budget < 1024 or forced or _in_unthinking_loop(request.messages, self.info.id):
             return None

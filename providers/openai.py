@@ -5,9 +5,10 @@ Format: https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,8 @@ from providers.errors import parse, readable
 from providers.http import Auth, Http, bearer
 from providers.openai_answer import Answer
 from settings import Settings, SettingsError
+
+USAGE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class ChatCompletions:
         opened = self._http.open(self.url, self.body(request), self._auth, provider)
         try:
             async with opened as response, aclosing(self._http.payloads(response, provider)) as payloads:
-                async for data in payloads:
+                while data := await _next(payloads, answer):
                     if data.strip() == b"[DONE]":
                         break
                     with readable(provider):
@@ -218,6 +221,16 @@ class ChatCompletions:
                     encoded.update(part.opaque)
         if len(encoded) > 1:
             yield encoded
+
+
+async def _next(payloads: AsyncGenerator[bytes, None], answer: Answer) -> bytes | None:
+    """The next payload. When the answer is finished only its usage is missing, and that is not waited for long."""
+    if not answer.finished:
+        return await anext(payloads, None)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(USAGE_SECONDS):
+            return await anext(payloads, None)
+    return None
 
 
 def _choice(mode: str, name: str) -> Any:

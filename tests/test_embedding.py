@@ -75,12 +75,7 @@ async def pieces(body: str) -> AsyncIterator[bytes]:
     "streamed",
     [
         True,
-        pytest.param(
-            False,
-            marks=pytest.mark.xfail(
-                strict=True, reason="providers/http.py: aiter_raw refuses a response that was made whole"
-            ),
-        ),
+        False,
     ],
 )
 def test_a_transport_stands_for_the_network_and_run_sync_works_again(streamed: bool) -> None:

@@ -106,7 +106,7 @@ def test_the_service_is_imported_by_the_server_only() -> None:
 
 def test_skills_and_tools_know_neither_providers_nor_settings() -> None:
     for name in FILES:
-        if name.startswith(("skill_", "frontmatter_reader", "tools", "history", "context")):
+        if name.startswith(("skill_", "tools", "history", "context")):
             assert not [found for found in ours(name) if found.startswith(("providers", "settings"))], name
 
 

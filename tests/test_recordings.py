@@ -24,13 +24,7 @@ from tests.upstream import Upstream, json_reply
 LARGE = 20_000
 CASES = {case.id: case for case in recordings.cases()}
 BROKEN = [name for name, case in CASES.items() if case.expected is None]
-ANSWERED = "anthropic/anthropic-programmatic-tool-calling.1.json"
-"""Its calls have had their results inside the provider; the loop does not see that and takes them for the client's."""
-WHOLE = [
-    pytest.param(name, marks=pytest.mark.xfail(name == ANSWERED, reason="finish tool_calls", strict=True))
-    for name, case in CASES.items()
-    if case.expected is not None
-]
+WHOLE = [name for name, case in CASES.items() if case.expected is not None]
 
 pytestmark = pytest.mark.skipif(not recordings.available(), reason=recordings.ABSENT)
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from frontmatter_reader import Problem, body_of, read_document
-from skill_files import MAX_BYTES, SKILL_FILE, SkillError, plain, read_inside, safe_path, shown, walk
-from skill_match import match
-from skill_rules import MAX_DESCRIPTION, MAX_NAME, create, folder_name, head_problems, validate
+from skill_store.files import MAX_BYTES, SKILL_FILE, SkillError, plain, read_inside, safe_path, shown, walk
+from skill_store.match import match
+from skill_store.reader import Problem, body_of, read_document
+from skill_store.rules import MAX_DESCRIPTION, MAX_NAME, create, folder_name, head_problems, validate
 
 __all__ = [
     "MAX_BYTES",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from frontmatter_reader import Document, Problem, read_document
-from skill_files import MAX_BYTES, SKILL_FILE, SkillError, read_inside, shown, walk
+from skill_store.files import MAX_BYTES, SKILL_FILE, SkillError, read_inside, shown, walk
+from skill_store.reader import Document, Problem, read_document
 
 MAX_NAME, MAX_DESCRIPTION, MAX_COMPATIBILITY = 64, 1024, 500
 MAX_BODY_LINES = 500
