@@ -135,19 +135,20 @@ async def _http_error(_: Request, error: Exception) -> Response:
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     models: Models = app.state.models
-    for problem in models.skills.scan().problems:
-        log.warning("%s", problem)
-    log.info("skill-agent answers with %s, %d skills", models.default, len(models.skills.scan().skills))
     app.state.ready = True
-    warming = asyncio.create_task(asyncio.to_thread(_warm))
+    warming = asyncio.create_task(asyncio.to_thread(_warm, models))
     yield
     app.state.ready = False
     await warming
     await models.aclose()
 
 
-def _warm() -> None:
-    """What the first answer needs is made behind the first health check."""
+def _warm(models: Models) -> None:
+    """Behind the first health check: what is wrong with the skills is logged, and the first answer's tools are made."""
+    catalog = models.skills.scan()
+    for problem in catalog.problems:
+        log.warning("%s", problem)
+    log.info("skill-agent answers with %s, %d skills", models.default, len(catalog.skills))
     ChatRequest.model_rebuild()
     warm()
 
