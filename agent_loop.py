@@ -9,7 +9,7 @@ print(agent.run_sync("Invent a cookie flavour for December").text)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from run import OutOfTime, Run, in_time
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
 from skill_tools import skill_tools
+from structured import Structure, bare, complaint, refused
 from tools import Tool, Toolbox, failed
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ class Agent:
         one of `client_tools` ends the run: the caller answers the call and goes on in a new run.
         """
         said = [user(messages)] if isinstance(messages, str) else list(messages)
-        run = Run(said, client_tools, options or Options(), self.max_seconds)
+        options = options or Options()
+        run = Run(said, client_tools, options, self.max_seconds, self._structure(options))
         self._open(run, self.skill_choice(skills, activate), activate)
         for name in run.newly_active():
             yield run.step(SkillActivated(name))
@@ -141,8 +143,10 @@ class Agent:
 
     def _open(self, run: Run, skills: dict[str, Skill], pinned: str) -> None:
         """A model that calls tools chooses among the skills; for another the one that fits is chosen."""
-        prompt = self._prompt()
         info = self.provider.info
+        prompt = "\n\n".join(
+            [self._prompt(), *([run.structure.hint] if run.structure and info.json != "native" else ())]
+        )
         if info.tools:
             active = active_in(run.messages)
             run.toolbox = Toolbox([*skill_tools(skills, [*active, pinned], run.activated.append), *self.tools])
@@ -152,6 +156,12 @@ class Agent:
             skill = skills.get(pinned) or fitting(run.messages, skills)
             run.messages = with_body(run.messages, prompt, skill, info)
             run.activated += [skill.name] if skill else []
+
+        run.hold = run.structure is not None and (info.json != "native" or bool(run.toolbox))
+
+    def _structure(self, options: Options) -> Structure | None:
+        wanted = options.response_format
+        return Structure(wanted, self.provider.info.json == "tool") if wanted else None
 
     def _prompt(self) -> str:
         if isinstance(self.system_prompt, str):
@@ -179,8 +189,14 @@ class Agent:
     async def _act(self, run: Run) -> AsyncGenerator[Event, None]:
         """What the model's answer asks for: its tools' results, another turn, or the end."""
         stop = run.answer.stop
+        given = run.structure.given(run.calls) if run.structure else None
         if stop in ("length", "content_filter"):
+            if run.hold:
+                yield run.say_whole(run.answer.message.text)
             run.end(stop)
+        elif given is not None:
+            for event in self._check(run, given):
+                yield event
         elif run.calls:
             async with aclosing(self._run_tools(run)) as events:
                 async for event in events:
@@ -188,12 +204,29 @@ class Agent:
             if run.client_calls:
                 run.end("stop" if stop == "stop" else "tool_calls")
         elif stop != "pause":
-            self._conclude(run)
+            for event in self._conclude(run):
+                yield event
         run.check_budgets(self.max_turns, self.max_tokens)
 
-    def _conclude(self, run: Run) -> None:
+    def _check(self, run: Run, answer: str) -> Iterator[Event]:
+        """The answer if it has its form; if not, the model may mend it once."""
+        structure = run.structure
+        assert structure is not None  # noqa: S101 - only asked where there is one
+        fault = structure.fault(answer)
+        if not fault:
+            yield run.say_whole(answer)
+            run.end("stop")
+        elif structure.mended:
+            raise BadResponse(f"the answer has not the form asked for: {fault}", code="invalid_json", retryable=False)
+        else:
+            structure.mended = True
+            run.object(complaint(fault), refused(run.calls, fault))
+
+    def _conclude(self, run: Run) -> Iterator[Event]:
         """The end; a model that says nothing at all after its tools is asked once more."""
-        if run.turns == 1 or not run.said_nothing:
+        if run.hold and not run.said_nothing:
+            yield from self._check(run, bare(run.answer.message.text))
+        elif run.turns == 1 or not run.said_nothing:
             run.end("stop")
         elif run.nudged:
             raise BadResponse("the model answers nothing", code="upstream_empty_response", retryable=False)

@@ -167,8 +167,17 @@ class ToolChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """The answer is to be JSON: any object, or one that fits `schema` (a JSON schema)."""
+
+    schema: Mapping[str, Any] | None = None
+    name: str = "answer"
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
-    """How to sample; None is the provider's default."""
+    """How to sample; None is the provider's default. `cache_key` and `user` help it to route and to account."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -180,6 +189,11 @@ class Options:
     reasoning_effort: str | None = None
     parallel_tool_calls: bool | None = None
     tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    verbosity: str | None = None
+    logit_bias: Mapping[str, float] | None = None
+    cache_key: str | None = None
+    user: str | None = None
+    response_format: JsonFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)

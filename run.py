@@ -30,6 +30,7 @@ from messages import (
     assistant,
     user,
 )
+from structured import TOOL, Structure
 from tools import Toolbox
 
 S = TypeVar("S", bound=Step)
@@ -44,10 +45,17 @@ class Run:
     """Begun with the caller's messages; `finish` tells what was added to them."""
 
     def __init__(
-        self, messages: Sequence[Message], client_tools: Sequence[ToolSpec], options: Options, max_seconds: float
+        self,
+        messages: Sequence[Message],
+        client_tools: Sequence[ToolSpec],
+        options: Options,
+        max_seconds: float,
+        structure: Structure | None = None,
     ) -> None:
         self.messages = list(messages)
-        self.options = options
+        self.options = structure.options(options) if structure else options
+        self.structure = structure
+        self.hold = structure is not None
         self.toolbox = Toolbox(())
         self.turns = 0
         self.nudged = False
@@ -72,11 +80,15 @@ class Run:
     def specs(self) -> list[ToolSpec]:
         """The client's tool of a name hides the agent's."""
         theirs = {tool.name for tool in self._client_tools}
-        return [tool for tool in self.toolbox.specs if tool.name not in theirs] + list(self._client_tools)
+        ours = [tool for tool in self.toolbox.specs if tool.name not in theirs]
+        answer = self.structure.spec if self.structure else None
+        return [*ours, *self._client_tools, *([answer] if answer else ())]
 
     def is_clients(self, name: str) -> bool:
         """Whether a call of this name is the client's to answer: an agent without tools has none of its own."""
-        return not self.toolbox or any(tool.name == name for tool in self._client_tools)
+        if any(tool.name == name for tool in self._client_tools):
+            return True
+        return not self.toolbox and not (self.structure and self.structure.by_tool and name == TOOL)
 
     @property
     def client_calls(self) -> tuple[ToolCall, ...]:
@@ -88,6 +100,8 @@ class Run:
 
     def shown(self, event: ProviderEvent) -> Iterator[Event]:
         """What the caller sees of a model's events: not the agent's own calls."""
+        if isinstance(event, TextDelta) and self.hold:
+            return
         if isinstance(event, TextDelta):
             if self._fresh_turn and self._text and not self._text[-1].endswith("\n"):
                 yield self._say(TextDelta("\n\n"))
@@ -96,6 +110,13 @@ class Run:
             yield from self._shown_call(event)
         elif not isinstance(event, Done):
             yield event
+
+    def say_whole(self, text: str) -> TextDelta:
+        """The text of an answer that was held back until it was whole; it stands for the model's last message."""
+        if self.calls:
+            self._added[-1] = self.messages[-1] = assistant(text)
+            self.calls = ()
+        return self._say(TextDelta(text))
 
     def _say(self, delta: TextDelta) -> TextDelta:
         self._fresh_turn = False
@@ -126,6 +147,10 @@ class Run:
             self.messages.append(message)
             self._added.append(message)
 
+    def object(self, words: str, refusals: tuple[ToolResult, ...]) -> None:
+        """The answer is given back to the model: as its call's result, where it was one."""
+        self.add(Message("tool", refusals) if refusals else user(words))
+
     def nudge(self, words: str) -> None:
         self.nudged = True
         self.add(user(words))
@@ -141,7 +166,8 @@ class Run:
         self.add(Message("tool", tuple(results)))
         choice = self.options.tool_choice
         theirs = self.is_clients(choice.name) if choice.mode == "tool" else bool(self._client_tools)
-        if results and choice.mode in ("required", "tool") and not theirs:
+        answering = self.structure is not None and self.structure.by_tool
+        if results and choice.mode in ("required", "tool") and not theirs and not answering:
             self.options = replace(self.options, tool_choice=ToolChoice())
 
     def step(self, step: S) -> S:

@@ -18,6 +18,7 @@ from messages import (
     Audio,
     File,
     Image,
+    JsonFormat,
     Message,
     Options,
     Part,
@@ -200,6 +201,27 @@ class Extension(Shape):
     activate: str | None = None
 
 
+class JsonSchema(Shape):
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
+    schema_: Json = Field(default_factory=dict, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Shape):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    def as_format(self) -> JsonFormat | None:
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return JsonFormat()
+        if self.json_schema is None:
+            place = "response_format.json_schema"
+            raise ApiError(400, f"{place}: this field is required", "missing_required_parameter", place)
+        return JsonFormat(self.json_schema.schema_, self.json_schema.name, self.json_schema.strict)
+
+
 class ChatRequest(Shape):
     messages: list[ChatMessage] = Field(min_length=1)
     model: str | None = None
@@ -214,6 +236,14 @@ class ChatRequest(Shape):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     reasoning_effort: str | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    logit_bias: dict[str, float] | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
+    user: str | None = None
+    n: int = Field(1, ge=1, le=8)
+    modalities: list[str] | None = None
+    response_format: ResponseFormat | None = None
     parallel_tool_calls: bool | None = None
     tools: list[ChatTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
@@ -232,6 +262,11 @@ class ChatRequest(Shape):
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
             reasoning_effort=self.reasoning_effort,
+            verbosity=self.verbosity,
+            logit_bias=self.logit_bias,
+            cache_key=self.prompt_cache_key,
+            user=self.safety_identifier or self.user,
+            response_format=self.response_format.as_format() if self.response_format else None,
             parallel_tool_calls=self.parallel_tool_calls,
             tool_choice=self._choice(),
         )

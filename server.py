@@ -39,6 +39,7 @@ from service.models import Models, Served
 from service.streams import EventStream, while_connected
 from settings import Settings, SettingsError
 from skill_store import SkillError
+from structured import SchemaError
 
 log = logging.getLogger(service_log.NAME)
 SERVICE = "openai-compatible-api"
@@ -175,6 +176,7 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
             ApiError: _failed,
             ProviderError: _failed,
             SkillError: _failed,
+            SchemaError: _failed,
         },
         lifespan=_lifespan,
     )

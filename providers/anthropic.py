@@ -7,36 +7,32 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from itertools import takewhile
 from typing import Any
 
 from history import legal, merged, own, repair
 from messages import (
-    Done,
     File,
     Image,
+    JsonFormat,
     Message,
     Part,
     ProviderBlock,
     ProviderEvent,
     Reasoning,
-    ReasoningDelta,
     Refusal,
-    RefusalDelta,
     Request,
-    Stop,
     Text,
-    TextDelta,
     ToolCall,
-    ToolCallDelta,
     ToolChoice,
     ToolResult,
-    Usage,
 )
+from providers.anthropic_answer import Answer
 from providers.base import BadRequest, BadResponse, ModelInfo
-from providers.errors import error_in, parse, readable, string
+from providers.errors import parse, readable
 from providers.http import Auth, HeaderAuth, Http
 from settings import Settings, SettingsError
 
@@ -46,17 +42,12 @@ MAX_TOKENS = 16_384
 SHORTER = {"claude-3-haiku": 4096, "claude-3-opus": 4096, "claude-3-sonnet": 4096, "claude-3-5": 8192}
 """Models that write less: https://docs.anthropic.com/en/docs/about-claude/models"""
 
-CACHED = {"type": "ephemeral"}
+OLDER = re.compile(r"claude-(?:[23]|instant)|claude-(?:opus|sonnet)-4(?:-0|-20\d{6}|$)")
+"""Models without structured outputs."""
+UNHELD = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"}
+UNHELD |= {"minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "$schema"}
 
-STOPS: Mapping[str, Stop] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "pause_turn": "pause",
-    "refusal": "content_filter",
-}
+CACHED = {"type": "ephemeral"}
 
 # Fields of the thinking budget, tokens by effort.
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 24_576, "max": 32_768}
@@ -66,7 +57,8 @@ def connect(name: str, settings: Settings, http: Http) -> Messages:
     if not settings.anthropic_api_key:
         raise SettingsError("ANTHROPIC_API_KEY", "expected a key of https://console.anthropic.com")
     url = f"{settings.anthropic_base_url.removesuffix('/v1')}/v1/messages"
-    return Messages(http, url, HeaderAuth("x-api-key", settings.anthropic_api_key), ModelInfo(f"anthropic/{name}"))
+    info = ModelInfo(f"anthropic/{name}", json="tool" if OLDER.search(name) else "asked")
+    return Messages(http, url, HeaderAuth("x-api-key", settings.anthropic_api_key), info)
 
 
 class Messages:
@@ -89,7 +81,7 @@ class Messages:
 
     async def _attempt(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
         provider = self._provider
-        answer = _Answer(self.info)
+        answer = Answer(self.info)
         head = {"anthropic-version": VERSION}
         async with self._http.open(self.url, self.body(request), self._auth, provider, head) as response:
             async with aclosing(self._http.payloads(response, provider)) as payloads:
@@ -116,6 +108,7 @@ class Messages:
             "stream": True,
             "stop_sequences": [stop for stop in options.stop if stop.strip()] or None,
             "thinking": thinking,
+            "output_config": _output(options.response_format),
             **_sampling(options.temperature, options.top_p, bool(thinking)),
         }
         return {name: value for name, value in wanted.items() if value is not None}
@@ -149,6 +142,25 @@ def _in_unthinking_loop(messages: Sequence[Message], origin: str) -> bool:
 
 def _longest(model: str) -> int:
     return next((limit for name, limit in SHORTER.items() if name in model), MAX_TOKENS)
+
+
+def _output(wanted: JsonFormat | None) -> dict[str, Any] | None:
+    """A schema for the whole answer: https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs"""
+    if wanted is None or wanted.schema is None:
+        return None
+    return {"format": {"type": "json_schema", "schema": _held(wanted.schema)}}
+
+
+def _held(schema: Any) -> Any:
+    """The schema as far as the API can hold a model to it: objects closed, bounds left to our own check."""
+    if isinstance(schema, list):
+        return [_held(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: _held(value) for name, value in schema.items() if name not in UNHELD}
+    for named in {"properties", "$defs"} & schema.keys():
+        kept[named] = {name: _held(value) for name, value in schema[named].items()}
+    return {**kept, "additionalProperties": False} if schema.get("type") == "object" else kept
 
 
 def _sampling(temperature: float | None, top_p: float | None, thinking: bool) -> dict[str, float]:
@@ -254,136 +266,3 @@ def _decoded(file: File) -> str:
         return base64.b64decode(file.data).decode("utf-8", "replace")
     except ValueError as error:
         raise BadRequest(f"the file {file.name!r} is not base64: {error}") from error
-
-
-class _Answer:
-    """A message on its way. Blocks are kept as they came, so that they can go back byte for byte."""
-
-    def __init__(self, info: ModelInfo) -> None:
-        self.complete = False
-        self._info = info
-        self._provider = info.id.partition("/")[0]
-        self._blocks: dict[int, dict[str, Any]] = {}
-        self._inputs: dict[int, str] = {}
-        self._positions: dict[int, int] = {}
-        self._usage: dict[str, Any] = {}
-        self._stop = ""
-        self._details: Mapping[str, Any] = {}
-        self._model: str | None = None
-
-    def feed(self, payload: Any) -> Iterator[ProviderEvent]:
-        if error := error_in(payload, 200, self._provider):
-            raise error
-        match payload["type"]:
-            case "message_start":
-                yield from self._begin(payload["message"])
-            case "message":
-                yield from self._begin(payload)
-                yield from self._end()
-            case "content_block_start":
-                yield from self._open(payload["index"], payload["content_block"])
-            case "content_block_delta":
-                yield from self._delta(payload["index"], payload["delta"])
-            case "message_delta":
-                self._change(payload.get("delta") or {}, payload.get("usage") or {})
-            case "message_stop":
-                yield from self._end()
-            case "error":
-                raise BadResponse("an error without words", provider=self._provider)
-
-    def _begin(self, message: Mapping[str, Any]) -> Iterator[ProviderEvent]:
-        if self._model is not None:
-            raise BadResponse("a second message begins inside the first", provider=self._provider)
-        self._model = string(message.get("model"))
-        self._change(message, message.get("usage") or {})
-        for index, block in enumerate(message.get("content") or ()):
-            yield from self._open(index, block)
-
-    def _change(self, delta: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
-        self._stop = delta.get("stop_reason") or self._stop
-        self._details = delta.get("stop_details") or self._details
-        self._usage.update({name: value for name, value in usage.items() if value is not None})
-
-    def _open(self, index: int, block: dict[str, Any]) -> Iterator[ProviderEvent]:
-        self._blocks[index] = block
-        match block["type"]:
-            case "text" if text := string(block.get("text")):
-                yield TextDelta(text)
-            case "thinking" if thinking := string(block.get("thinking")):
-                yield ReasoningDelta(thinking)
-            case "tool_use":
-                self._positions[index] = len(self._positions)
-                given = json.dumps(block["input"]) if block.get("input") else ""
-                yield ToolCallDelta(self._positions[index], string(block["id"]), string(block["name"]), given)
-
-    def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
-        block = self._blocks[index]
-        match delta["type"]:
-            case "text_delta":
-                block["text"] = block.get("text", "") + delta["text"]
-                if delta["text"]:
-                    yield TextDelta(delta["text"])
-            case "thinking_delta":
-                block["thinking"] = block.get("thinking", "") + delta["thinking"]
-                if delta["thinking"]:
-                    yield ReasoningDelta(delta["thinking"])
-            case "signature_delta":
-                block["signature"] = block.get("signature", "") + delta["signature"]
-            case "input_json_delta":
-                self._inputs[index] = self._inputs.get(index, "") + delta["partial_json"]
-                if delta["partial_json"] and index in self._positions:
-                    yield ToolCallDelta(self._positions[index], arguments=delta["partial_json"])
-            case "citations_delta":
-                block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
-            case _:
-                block.update({name: value for name, value in delta.items() if name != "type"})
-
-    def _end(self) -> Iterator[ProviderEvent]:
-        if not self._stop:
-            raise BadResponse(
-                "the answer ends without a stop reason", provider=self._provider, code="upstream_truncated"
-            )
-        self.complete = True
-        for index, position in self._positions.items():
-            if not (self._inputs.get(index) or self._blocks[index].get("input")):
-                yield ToolCallDelta(position, arguments="{}")
-        parts = [self._part(index, block) for index, block in sorted(self._blocks.items())]
-        stop = STOPS.get(self._stop, "stop")
-        if stop == "stop" and any(_asked(block) for block in self._blocks.values()):
-            stop = "tool_calls"
-        explanation = string(self._details.get("explanation"))
-        if stop == "content_filter" and explanation:
-            parts.append(Refusal(explanation))
-            yield RefusalDelta(explanation)
-        yield Done(Message("assistant", tuple(parts), self._info.id), stop, usage_of(self._usage), self._model or "")
-
-    def _part(self, index: int, block: dict[str, Any]) -> Part:
-        match block["type"]:
-            case "text":
-                return Text(string(block.get("text")), block if block.get("citations") else None)
-            case "thinking":
-                return Reasoning(string(block.get("thinking")), block)
-            case "redacted_thinking":
-                return Reasoning("", block)
-            case "tool_use":
-                written = self._inputs.get(index) or json.dumps(block.get("input") or {})
-                rest = {k: v for k, v in block.items() if k not in ("type", "id", "name", "input")}
-                return ToolCall(block["id"], block["name"], written, rest or None)
-        if self._inputs.get(index):
-            block["input"] = json.loads(self._inputs[index])
-        return ProviderBlock(block)
-
-
-def _asked(block: Mapping[str, Any]) -> bool:
-    """Whether the block is a call for the client to answer, not one that server-side code has made and had answered."""
-    caller = block.get("caller") or {"type": "direct"}
-    return bool(block["type"] == "tool_use" and caller["type"] == "direct")
-
-
-def usage_of(usage: Mapping[str, Any]) -> Usage:
-    """`input_tokens` leaves the cached ones out; ours counts them in, as OpenAI's does."""
-    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    uncached, output, read, write = (int(usage.get(name) or 0) for name in names)
-    reasoning = int((usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0)
-    input = uncached + read + write
-    return Usage(input, output, read, write, reasoning, input + output)

@@ -17,7 +17,9 @@ from settings import Settings, SettingsError
 def connect(deployment: str, settings: Settings, http: Http) -> ChatCompletions:
     if not settings.azure_endpoint:
         raise SettingsError("AZURE_OPENAI_ENDPOINT", "expected the address of your Azure OpenAI resource")
-    return ChatCompletions(http, _url(deployment, settings), _auth(settings), ModelInfo(f"azure/{deployment}"), OPENAI)
+    return ChatCompletions(
+        http, _url(deployment, settings), _auth(settings), ModelInfo(f"azure/{deployment}", json="native"), OPENAI
+    )
 
 
 def _url(deployment: str, settings: Settings) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from messages import ProviderEvent, Request
 
@@ -93,13 +93,18 @@ class BadResponse(ProviderError):
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is known of a model. `id` is `provider/model`; sizes are tokens, 0 where unknown."""
+    """What is known of a model. `id` is `provider/model`; sizes are tokens, 0 where unknown.
+
+    `json`: how an answer in JSON is had. "native": the provider holds its model to a schema; "asked": it is asked,
+    and what comes is checked; "tool": it knows no such thing, so that a tool takes the answer.
+    """
 
     id: str
     tools: bool = True
     window: int = 0
     max_output: int = 0
     note: str = ""
+    json: Literal["native", "asked", "tool"] = "asked"
 
     @property
     def name(self) -> str:

@@ -40,8 +40,8 @@ GPT = replace(OTHER, strict_tools=True)
 
 def connect(endpoint: str, settings: Settings, http: Http) -> Provider:
     host, auth = databricks_auth.credentials(settings, http)
-    info = ModelInfo(f"databricks/{endpoint}")
     name = endpoint.lower()
+    info = ModelInfo(f"databricks/{endpoint}", json="tool" if "claude" in name else "asked")
     if "claude" in name and settings.databricks_claude == "messages":
         return Messages(http, f"{host}/serving-endpoints/anthropic/v1/messages", auth, info)
     quirks = CLAUDE if "claude" in name else GPT if "gpt-" in name and "oss" not in name else OTHER

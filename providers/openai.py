@@ -18,6 +18,7 @@ from messages import (
     Audio,
     File,
     Image,
+    JsonFormat,
     Message,
     Part,
     ProviderEvent,
@@ -70,6 +71,10 @@ _OPTIONAL = frozenset(
         "frequency_penalty",
         "seed",
         "parallel_tool_calls",
+        "verbosity",
+        "logit_bias",
+        "prompt_cache_key",
+        "safety_identifier",
         "reasoning_effort",
         "strict",
     )
@@ -84,7 +89,13 @@ def connect(name: str, settings: Settings, http: Http) -> ChatCompletions:
         raise SettingsError("OPENAI_API_KEY", "expected a key of https://platform.openai.com/api-keys")
     url = f"{settings.openai_base_url}/chat/completions"
     auth = bearer(settings.openai_api_key or "none")
-    return ChatCompletions(http, url, auth, ModelInfo(f"openai/{name}"), OPENAI if theirs else Quirks())
+    return ChatCompletions(
+        http,
+        url,
+        auth,
+        ModelInfo(f"openai/{name}", json="native" if theirs else "asked"),
+        OPENAI if theirs else Quirks(),
+    )
 
 
 class ChatCompletions:
@@ -166,6 +177,11 @@ class ChatCompletions:
             "presence_penalty": options.presence_penalty,
             "frequency_penalty": options.frequency_penalty,
             "reasoning_effort": options.reasoning_effort,
+            "verbosity": options.verbosity,
+            "logit_bias": options.logit_bias,
+            "prompt_cache_key": options.cache_key,
+            "safety_identifier": options.user,
+            "response_format": _format(options.response_format),
         }
         body = {**quirks.sampling, **{name: value for name, value in wanted.items() if value is not None}}
         for name in self._refused & body.keys():
@@ -231,6 +247,17 @@ async def _next(payloads: AsyncGenerator[bytes, None], answer: Answer) -> bytes 
         async with asyncio.timeout(USAGE_SECONDS):
             return await anext(payloads, None)
     return None
+
+
+def _format(wanted: JsonFormat | None) -> dict[str, Any] | None:
+    if wanted is None:
+        return None
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    described: dict[str, Any] = {"name": legal(wanted.name), "schema": wanted.schema}
+    if wanted.strict is not None:
+        described["strict"] = wanted.strict
+    return {"type": "json_schema", "json_schema": described}
 
 
 def _choice(mode: str, name: str) -> Any:

@@ -18,6 +18,7 @@ from providers.base import (
 from schemas import ApiError
 from settings import SettingsError
 from skill_store import SkillError
+from structured import SchemaError
 
 # 502 and not 401 where the provider refuses our key: the client's own is fine.
 _STATUS: Sequence[tuple[type[ProviderError], int, str]] = (
@@ -42,6 +43,8 @@ def api_error(error: Exception, secrets: Sequence[str] = ()) -> ApiError:
             return _of_provider(error, secrets)
         case SkillError():
             return ApiError(400, str(error), "skill_not_found", "skill_agent")
+        case SchemaError():
+            return ApiError(400, str(error), "invalid_value", "response_format.json_schema.schema")
         case SettingsError():
             return ApiError(500, redacted(str(error), secrets), "misconfigured", type="api_error")
     return ApiError(500, "the server failed; its log says more", "internal_error", type="api_error")

@@ -15,6 +15,7 @@ from messages import (
     Audio,
     File,
     Image,
+    JsonFormat,
     Message,
     Options,
     Part,
@@ -471,3 +472,28 @@ async def test_the_base_address_may_end_in_v1(up: Upstream, http: Http, path: st
 def test_a_key_is_needed() -> None:
     with pytest.raises(SettingsError, match="ANTHROPIC_API_KEY is not set"):
         anthropic.connect("claude-x", Settings(), Http())
+
+
+async def test_a_schema_is_held_as_far_as_the_api_can(model: Messages, up: Upstream) -> None:
+    inner = {"type": "object", "properties": {"minimum": {"type": "number", "minimum": 1}}}
+    schema = {"$schema": "x", "type": "object", "properties": {"a": inner, "b": {"type": "array", "minItems": 2}}}
+    body = await _body(model, up, options=Options(response_format=JsonFormat(schema)))
+    closed = {**inner, "properties": {"minimum": {"type": "number"}}, "additionalProperties": False}
+    held = {"type": "object", "properties": {"a": closed, "b": {"type": "array"}}, "additionalProperties": False}
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": held}}
+    assert "output_config" not in await _body(model, up, options=Options(response_format=JsonFormat()))
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("claude-3-5-sonnet-latest", "tool"),
+        ("claude-sonnet-4-20250514", "tool"),
+        ("claude-opus-4-0", "tool"),
+        ("claude-sonnet-4-5-20250929", "asked"),
+        ("claude-opus-4-1", "asked"),
+        ("claude-haiku-5-5", "asked"),
+    ],
+)
+def test_older_models_give_json_by_a_tool(http: Http, name: str, way: str) -> None:
+    assert anthropic.connect(name, Settings(anthropic_api_key="k"), http).info.json == way

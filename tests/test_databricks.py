@@ -12,6 +12,7 @@ from messages import (
     Audio,
     File,
     Image,
+    JsonFormat,
     Message,
     Options,
     Reasoning,
@@ -42,7 +43,23 @@ IN_MESSAGES = {
     "assistant": {"role", "content", "tool_calls"},
     "tool": {"role", "content", "tool_call_id"},
 }
-EVERYTHING = Options(0.5, 0.9, 77, ("a",), 7, 0.1, 0.2, "low", False, ToolChoice("tool", "price"))
+EVERYTHING = Options(
+    0.5,
+    0.9,
+    77,
+    ("a",),
+    7,
+    0.1,
+    0.2,
+    "low",
+    False,
+    ToolChoice("tool", "price"),
+    verbosity="low",
+    logit_bias={"7": 1.0},
+    cache_key="k",
+    user="u",
+    response_format=JsonFormat({"type": "object"}),
+)
 MODELS = ["databricks-gpt-5-mini", "databricks-meta-llama-3-3-70b-instruct", "databricks-gpt-oss-120b", "my-own"]
 
 
@@ -86,7 +103,7 @@ async def test_no_unknown_field_is_ever_sent(up: Upstream, http: Http, name: str
     await ask(model, history, tools=[TOOL, replace(TOOL, strict=False)], options=EVERYTHING)
     await ask(model)
     body, bare = (request.json for request in up.requests)
-    assert set(body) == KNOWN - {"n", "response_format", "top_k", "thinking", "output_config", "service_tier"}
+    assert set(body) == KNOWN - {"n", "top_k", "thinking", "output_config", "service_tier"}
     assert set(bare) == {"model", "messages", "stream"}
     assert (body["max_tokens"], body["model"], up.requests[0].path) == (77, name, "/serving-endpoints/chat/completions")
     assert not [m for m in body["messages"] if not set(m) <= IN_MESSAGES[m["role"]]]
@@ -192,7 +209,7 @@ async def test_claude_goes_through_messages(up: Upstream, http: Http) -> None:
     assert request.path == "/serving-endpoints/anthropic/v1/messages"
     assert request.headers["authorization"] == "Bearer dapi" and request.json["model"] == "databricks-claude-sonnet-4-5"
     fields = {"model", "max_tokens", "system", "messages", "tools", "tool_choice", "stream", "stop_sequences"}
-    assert set(request.json) == {*fields, "temperature"}
+    assert set(request.json) == {*fields, "temperature", "output_config"}
 
 
 @pytest.mark.parametrize("claude", ["messages", "chat"])

@@ -13,6 +13,7 @@ from messages import (
     Audio,
     File,
     Image,
+    JsonFormat,
     Message,
     Options,
     Reasoning,
@@ -35,7 +36,23 @@ from tests.upstream import Upstream, chat_chunks, json_reply, sse
 
 GOOD = sse(chat_chunks("ok"))
 LEGACY = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
-FULL = Options(0.5, 0.9, 77, ("a", "b"), 7, 0.1, 0.2, "low", False, ToolChoice("required"))
+FULL = Options(
+    0.5,
+    0.9,
+    77,
+    ("a", "b"),
+    7,
+    0.1,
+    0.2,
+    "low",
+    False,
+    ToolChoice("required"),
+    verbosity="low",
+    logit_bias={"7": 1.0},
+    cache_key="k",
+    user="u",
+    response_format=JsonFormat({"type": "object"}),
+)
 SERIAL = Quirks(serial_calls=True, merge_system=True)
 
 
@@ -113,6 +130,11 @@ async def test_what_is_set_is_sent(up: Upstream, http: Http, quirks: Quirks | No
         "presence_penalty": 0.1,
         "frequency_penalty": 0.2,
         "reasoning_effort": "low",
+        "verbosity": "low",
+        "logit_bias": {"7": 1.0},
+        "prompt_cache_key": "k",
+        "safety_identifier": "u",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}},
     }
 
 

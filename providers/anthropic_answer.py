@@ -1,0 +1,173 @@
+"""A message of Anthropic's Messages on its way, from events or from one whole message.
+
+Format: https://docs.anthropic.com/en/api/messages-streaming
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from messages import (
+    Done,
+    Message,
+    Part,
+    ProviderBlock,
+    ProviderEvent,
+    Reasoning,
+    ReasoningDelta,
+    Refusal,
+    RefusalDelta,
+    Stop,
+    Text,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from providers.base import BadResponse, ModelInfo
+from providers.errors import error_in, string
+
+STOPS: Mapping[str, Stop] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "pause_turn": "pause",
+    "refusal": "content_filter",
+}
+
+
+class Answer:
+    """A message on its way. Blocks are kept as they came, so that they can go back byte for byte."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.complete = False
+        self._info = info
+        self._provider = info.id.partition("/")[0]
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._inputs: dict[int, str] = {}
+        self._positions: dict[int, int] = {}
+        self._usage: dict[str, Any] = {}
+        self._stop = ""
+        self._details: Mapping[str, Any] = {}
+        self._model: str | None = None
+
+    def feed(self, payload: Any) -> Iterator[ProviderEvent]:
+        if error := error_in(payload, 200, self._provider):
+            raise error
+        match payload["type"]:
+            case "message_start":
+                yield from self._begin(payload["message"])
+            case "message":
+                yield from self._begin(payload)
+                yield from self._end()
+            case "content_block_start":
+                yield from self._open(payload["index"], payload["content_block"])
+            case "content_block_delta":
+                yield from self._delta(payload["index"], payload["delta"])
+            case "message_delta":
+                self._change(payload.get("delta") or {}, payload.get("usage") or {})
+            case "message_stop":
+                yield from self._end()
+            case "error":
+                raise BadResponse("an error without words", provider=self._provider)
+
+    def _begin(self, message: Mapping[str, Any]) -> Iterator[ProviderEvent]:
+        if self._model is not None:
+            raise BadResponse("a second message begins inside the first", provider=self._provider)
+        self._model = string(message.get("model"))
+        self._change(message, message.get("usage") or {})
+        for index, block in enumerate(message.get("content") or ()):
+            yield from self._open(index, block)
+
+    def _change(self, delta: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
+        self._stop = delta.get("stop_reason") or self._stop
+        self._details = delta.get("stop_details") or self._details
+        self._usage.update({name: value for name, value in usage.items() if value is not None})
+
+    def _open(self, index: int, block: dict[str, Any]) -> Iterator[ProviderEvent]:
+        self._blocks[index] = block
+        match block["type"]:
+            case "text" if text := string(block.get("text")):
+                yield TextDelta(text)
+            case "thinking" if thinking := string(block.get("thinking")):
+                yield ReasoningDelta(thinking)
+            case "tool_use":
+                self._positions[index] = len(self._positions)
+                given = json.dumps(block["input"]) if block.get("input") else ""
+                yield ToolCallDelta(self._positions[index], string(block["id"]), string(block["name"]), given)
+
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
+        block = self._blocks[index]
+        match delta["type"]:
+            case "text_delta":
+                block["text"] = block.get("text", "") + delta["text"]
+                if delta["text"]:
+                    yield TextDelta(delta["text"])
+            case "thinking_delta":
+                block["thinking"] = block.get("thinking", "") + delta["thinking"]
+                if delta["thinking"]:
+                    yield ReasoningDelta(delta["thinking"])
+            case "signature_delta":
+                block["signature"] = block.get("signature", "") + delta["signature"]
+            case "input_json_delta":
+                self._inputs[index] = self._inputs.get(index, "") + delta["partial_json"]
+                if delta["partial_json"] and index in self._positions:
+                    yield ToolCallDelta(self._positions[index], arguments=delta["partial_json"])
+            case "citations_delta":
+                block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+            case _:
+                block.update({name: value for name, value in delta.items() if name != "type"})
+
+    def _end(self) -> Iterator[ProviderEvent]:
+        if not self._stop:
+            raise BadResponse(
+                "the answer ends without a stop reason", provider=self._provider, code="upstream_truncated"
+            )
+        self.complete = True
+        for index, position in self._positions.items():
+            if not (self._inputs.get(index) or self._blocks[index].get("input")):
+                yield ToolCallDelta(position, arguments="{}")
+        parts = [self._part(index, block) for index, block in sorted(self._blocks.items())]
+        stop = STOPS.get(self._stop, "stop")
+        if stop == "stop" and any(_asked(block) for block in self._blocks.values()):
+            stop = "tool_calls"
+        explanation = string(self._details.get("explanation"))
+        if stop == "content_filter" and explanation:
+            parts.append(Refusal(explanation))
+            yield RefusalDelta(explanation)
+        yield Done(Message("assistant", tuple(parts), self._info.id), stop, usage_of(self._usage), self._model or "")
+
+    def _part(self, index: int, block: dict[str, Any]) -> Part:
+        match block["type"]:
+            case "text":
+                return Text(string(block.get("text")), block if block.get("citations") else None)
+            case "thinking":
+                return Reasoning(string(block.get("thinking")), block)
+            case "redacted_thinking":
+                return Reasoning("", block)
+            case "tool_use":
+                written = self._inputs.get(index) or json.dumps(block.get("input") or {})
+                rest = {k: v for k, v in block.items() if k not in ("type", "id", "name", "input")}
+                return ToolCall(block["id"], block["name"], written, rest or None)
+        if self._inputs.get(index):
+            block["input"] = json.loads(self._inputs[index])
+        return ProviderBlock(block)
+
+
+def _asked(block: Mapping[str, Any]) -> bool:
+    """Whether the block is a call for the client to answer, not one that server-side code has made and had answered."""
+    caller = block.get("caller") or {"type": "direct"}
+    return bool(block["type"] == "tool_use" and caller["type"] == "direct")
+
+
+def usage_of(usage: Mapping[str, Any]) -> Usage:
+    """`input_tokens` leaves the cached ones out; ours counts them in, as OpenAI's does."""
+    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    uncached, output, read, write = (int(usage.get(name) or 0) for name in names)
+    reasoning = int((usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0)
+    input = uncached + read + write
+    return Usage(input, output, read, write, reasoning, input + output)
