@@ -149,13 +149,14 @@ class Agent:
         )
         if info.tools:
             active = active_in(run.messages)
-            run.toolbox = Toolbox([*skill_tools(skills, [*active, pinned], run.activated.append), *self.tools])
             run.messages = with_catalog(run.messages, prompt, skills, pinned)
+            run.offer(Toolbox([*skill_tools(skills, [*active, pinned], run.activated.append), *self.tools]))
             run.activated += [pinned] if pinned else []
         else:
             skill = skills.get(pinned) or fitting(run.messages, skills)
             run.messages = with_body(run.messages, prompt, skill, info)
             run.activated += [skill.name] if skill else []
+            run.offer(Toolbox(()))
 
         run.hold = run.structure is not None and (info.json != "native" or bool(run.toolbox))
 

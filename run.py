@@ -9,12 +9,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Literal, TypeVar
 
+from history import legal
 from messages import (
     Done,
     Event,
     Finish,
     Message,
     Options,
+    Part,
     ProviderEvent,
     Reasoning,
     Step,
@@ -64,6 +66,8 @@ class Run:
         self.activated: list[str] = []
         self.calls: tuple[ToolCall, ...] = ()
         self._client_tools = client_tools
+        self._wire: dict[str, str] = {}
+        self._theirs: dict[str, str] = {}
         self._added: list[Message] = []
         self._usage = Usage()
         self._steps: list[Step] = []
@@ -76,23 +80,48 @@ class Run:
         self._limit = ""
         self._model = ""
 
+    def offer(self, toolbox: Toolbox) -> None:
+        """The agent's tools beside the client's, whose names are made legal and unlike ours for the provider."""
+        self.toolbox = toolbox
+        if self.options.tool_choice.mode == "none" and toolbox:
+            # The client's word on its own tools; the agent still needs its.
+            self._client_tools = ()
+            self.options = replace(self.options, tool_choice=ToolChoice())
+        for tool in self._client_tools:
+            wire = legal(tool.name)
+            while wire in toolbox or wire in self._theirs or wire == TOOL:
+                wire = legal(f"client_{wire}")
+            self._wire[tool.name], self._theirs[wire] = wire, tool.name
+        self.messages = [self._on_the_wire(message) for message in self.messages]
+        choice = self.options.tool_choice
+        if choice.name in self._wire:
+            self.options = replace(self.options, tool_choice=replace(choice, name=self._wire[choice.name]))
+
+    def _on_the_wire(self, message: Message) -> Message:
+        if not any(self._wire.get(call.name, call.name) != call.name for call in message.calls):
+            return message
+        return replace(message, parts=tuple(self._renamed(part) for part in message.parts))
+
+    def _renamed(self, part: Part) -> Part:
+        return replace(part, name=self._wire.get(part.name, part.name)) if isinstance(part, ToolCall) else part
+
     @property
     def specs(self) -> list[ToolSpec]:
-        """The client's tool of a name hides the agent's."""
-        theirs = {tool.name for tool in self._client_tools}
-        ours = [tool for tool in self.toolbox.specs if tool.name not in theirs]
+        theirs = [replace(tool, name=self._wire[tool.name]) for tool in self._client_tools]
         answer = self.structure.spec if self.structure else None
-        return [*ours, *self._client_tools, *([answer] if answer else ())]
+        return [*self.toolbox.specs, *theirs, *([answer] if answer else ())]
 
     def is_clients(self, name: str) -> bool:
         """Whether a call of this name is the client's to answer: an agent without tools has none of its own."""
-        if any(tool.name == name for tool in self._client_tools):
+        if name in self._theirs:
             return True
         return not self.toolbox and not (self.structure and self.structure.by_tool and name == TOOL)
 
     @property
     def client_calls(self) -> tuple[ToolCall, ...]:
-        return tuple(call for call in self.calls if self.is_clients(call.name))
+        """With the names that the client gave them."""
+        theirs = (call for call in self.calls if self.is_clients(call.name))
+        return tuple(replace(call, name=self._theirs.get(call.name, call.name)) for call in theirs)
 
     @property
     def own_calls(self) -> tuple[ToolCall, ...]:
@@ -128,7 +157,8 @@ class Run:
             self._visible[delta.index] = self._visible_calls
             self._visible_calls += 1
         if delta.index in self._visible:
-            yield ToolCallDelta(self._visible[delta.index], delta.id, delta.name, delta.arguments)
+            name = self._theirs.get(delta.name, delta.name)
+            yield ToolCallDelta(self._visible[delta.index], delta.id, name, delta.arguments)
 
     def take(self, done: Done) -> Turn:
         """The model's message becomes part of the conversation."""

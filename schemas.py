@@ -6,14 +6,14 @@ Format: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 import binascii
-import re
 from base64 import b64decode
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
-import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
+from bodies import ApiError as ApiError
+from bodies import Shape, read
 from messages import (
     Audio,
     File,
@@ -30,43 +30,6 @@ from messages import (
     ToolSpec,
     clean,
 )
-
-ESCAPE = re.compile(rb"\\u[dD][89abAB]XX\\u[dD][c-fC-F]XX|\\u[dD][89a-fA-F]XX|\\.".replace(b"XX", b"[0-9a-fA-F]{2}"))
-"""A JSON escape: a pair of surrogates, half a pair, or any other."""
-
-
-class ApiError(Exception):
-    """An answer in OpenAI's error shape."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        code: str | None = None,
-        param: str | None = None,
-        type: str = "invalid_request_error",
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.code = code
-        self.param = param
-        self.type = type
-        self.headers = headers or {}
-
-    def body(self) -> bytes:
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return orjson.dumps({"error": error})
-
-
-class Shape(BaseModel):
-    """Unknown fields are ignored (clients send many), and nothing is taken for another type.
-
-    Validators are built with the first request.
-    """
-
-    model_config = ConfigDict(extra="ignore", strict=True, defer_build=True)
 
 
 def _limit(value: Any) -> Any:
@@ -136,7 +99,11 @@ class ChatToolCall(Shape):
 
 
 class ChatMessage(Shape):
-    role: Literal["developer", "system", "user", "assistant", "tool"]
+    """`name` of a `function` message, and `function_call`, are the forms that tools had before they were tools."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    name: str | None = None
+    function_call: CalledFunction | None = None
     content: str | list[ContentPart] | None = None
     refusal: str | None = None
     tool_calls: list[ChatToolCall] | None = None
@@ -144,15 +111,19 @@ class ChatMessage(Shape):
 
     def as_message(self) -> Message:
         parts = tuple(self._parts())
-        if self.role == "tool":
+        if self.role in ("tool", "function"):
             said = tuple(part for part in parts if isinstance(part, Text | Image | File))
-            return Message("tool", (ToolResult(self.tool_call_id or "", said),))
+            answered = self.tool_call_id or legacy_id(self.name or "")
+            return Message("tool", (ToolResult(answered, said),))
         calls = tuple(
             ToolCall(call.id, call.function.name, clean(call.function.arguments or "{}"))
             for call in self.tool_calls or ()
         )
-        role = "system" if self.role == "developer" else self.role
-        return Message(role, (*parts, *calls) if role == "assistant" else parts)
+        if called := self.function_call:
+            calls += (ToolCall(legacy_id(called.name), called.name, clean(called.arguments or "{}")),)
+        if self.role == "assistant":
+            return Message("assistant", (*parts, *calls))
+        return Message("user" if self.role == "user" else "system", parts)
 
     def _parts(self) -> Iterator[Part]:
         if isinstance(self.content, str):
@@ -163,21 +134,25 @@ class ChatMessage(Shape):
             yield Refusal(clean(self.refusal))
 
 
+def legacy_id(name: str) -> str:
+    """Functions had no ids: the result behind a call is its result."""
+    return f"function_{name}"
+
+
 class FunctionTool(Shape):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
     description: str | None = None
     parameters: Json | None = None
     strict: bool | None = None
 
+    def as_spec(self) -> ToolSpec:
+        schema = self.parameters or {"type": "object", "properties": {}}
+        return ToolSpec(self.name, self.description or "", schema, self.strict)
+
 
 class ChatTool(Shape):
     type: Literal["function"]
     function: FunctionTool
-
-    def as_spec(self) -> ToolSpec:
-        function = self.function
-        schema = function.parameters or {"type": "object", "properties": {}}
-        return ToolSpec(function.name, function.description or "", schema, function.strict)
 
 
 class ChosenFunction(Shape):
@@ -187,6 +162,19 @@ class ChosenFunction(Shape):
 class NamedChoice(Shape):
     type: Literal["function"]
     function: ChosenFunction
+
+
+class AllowedTools(Shape):
+    mode: Literal["auto", "required"] = "auto"
+    tools: list[NamedChoice]
+
+
+class AllowedChoice(Shape):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+ObjectChoice: TypeAlias = Annotated[NamedChoice | AllowedChoice, Field(discriminator="type")]
 
 
 class StreamOptions(Shape):
@@ -246,13 +234,31 @@ class ChatRequest(Shape):
     response_format: ResponseFormat | None = None
     parallel_tool_calls: bool | None = None
     tools: list[ChatTool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
+    tool_choice: Literal["none", "auto", "required"] | ObjectChoice | None = None
+    functions: list[FunctionTool] | None = None
+    function_call: Literal["none", "auto"] | ChosenFunction | None = None
     skill_agent: Extension = Field(default_factory=Extension)
+
+    @property
+    def legacy(self) -> bool:
+        """Whether calls go back in the old form."""
+        return bool(self.functions) and not self.tools
 
     def as_messages(self) -> list[Message]:
         return [message.as_message() for message in self.messages]
 
+    def as_tools(self) -> list[ToolSpec]:
+        if self.tools is None:
+            return [function.as_spec() for function in self.functions or ()]
+        specs = [tool.function.as_spec() for tool in self.tools]
+        if not isinstance(self.tool_choice, AllowedChoice):
+            return specs
+        allowed = {tool.function.name for tool in self.tool_choice.allowed_tools.tools}
+        return [spec for spec in specs if spec.name in allowed]
+
     def as_options(self) -> Options:
+        if "audio" in (self.modalities or ()):
+            raise ApiError(400, "no model here speaks: ask for text", "unsupported_parameter", "modalities")
         return Options(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -267,69 +273,27 @@ class ChatRequest(Shape):
             cache_key=self.prompt_cache_key,
             user=self.safety_identifier or self.user,
             response_format=self.response_format.as_format() if self.response_format else None,
-            parallel_tool_calls=self.parallel_tool_calls,
+            parallel_tool_calls=False if self.legacy else self.parallel_tool_calls,
             tool_choice=self._choice(),
         )
 
     def _choice(self) -> ToolChoice:
-        if isinstance(self.tool_choice, NamedChoice):
-            return ToolChoice("tool", self.tool_choice.function.name)
-        return ToolChoice(self.tool_choice or "auto")
+        choice = self.function_call if self.tools is None and self.functions else self.tool_choice
+        match choice:
+            case NamedChoice():
+                return ToolChoice("tool", choice.function.name)
+            case ChosenFunction():
+                return ToolChoice("tool", choice.name)
+            case AllowedChoice():
+                return ToolChoice(choice.allowed_tools.mode)
+            case None:
+                return ToolChoice()
+        return ToolChoice(choice)
 
 
 def read_chat_request(body: bytes) -> ChatRequest:
     """Raises `ApiError` 400 with the field that is wrong."""
-    try:
-        found = _parsed(body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError(400, f"the body is not valid JSON: {error}", "invalid_json") from None
-    if not isinstance(found, dict):
-        raise ApiError(400, "the body must be a JSON object", "invalid_type")
-    # JSON null means unset, everywhere at the top level.
-    found = {name: value for name, value in found.items() if value is not None}
-    try:
-        return ChatRequest.model_validate(found)
-    except ValidationError as error:
-        raise _api_error(error) from None
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        if b"\\ud" not in body.lower():
-            raise
-        return orjson.loads(ESCAPE.sub(_whole_character, body))
-
-
-def _whole_character(escape: re.Match[bytes]) -> bytes:
-    """JavaScript clients can send half a pair, which no strict parser takes."""
-    return rb"\ufffd" if len(escape[0]) == 6 else escape[0]
-
-
-def _api_error(error: ValidationError) -> ApiError:
-    """The first problem, with the field's place as the client wrote it."""
-    problems = [(_place(e["loc"]), e["type"], e["msg"]) for e in error.errors(include_url=False, include_input=False)]
-    # Of a union every member complains; the one that got furthest is meant.
-    param, kind, words = max((p for p in problems if p[0].startswith(problems[0][0])), key=lambda p: len(p[0]))
-    if kind == "missing":
-        return ApiError(400, f"{param}: this field is required", "missing_required_parameter", param)
-    if kind.startswith("model_"):
-        words = "Input should be an object"
-    wrong_type = kind.endswith(("_type", "_parsing")) or kind.startswith("union_tag")
-    return ApiError(400, f"{param}: {words}", "invalid_type" if wrong_type else "invalid_value", param or None)
-
-
-def _place(steps: tuple[int | str, ...]) -> str:
-    """As in `messages[0].content`, without the names of types and union members that pydantic adds."""
-    place = ""
-    for before, step in zip((None, *steps), steps, strict=False):
-        tag = isinstance(before, int) and step in ("text", "refusal", "image_url", "file", "input_audio")
-        if isinstance(step, int):
-            place += f"[{step}]"
-        elif re.fullmatch(r"[a-z_]+", step) and step not in ("str", "list") and not tag:
-            place += f".{step}" if place else step
-    return place
+    return read(ChatRequest, body)
 
 
 def _part(part: ContentPart) -> Part:

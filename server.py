@@ -12,10 +12,11 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -27,16 +28,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from messages import Finish
+from bodies import ApiError
+from messages import Event, Finish
 from providers.base import Provider, ProviderError
 from providers.http import warm
-from schemas import ApiError, ChatRequest, read_chat_request
+from schemas import ChatRequest, read_chat_request
 from service import log as service_log
 from service.access import Access, response_of
 from service.chat import ChatAnswer
 from service.errors import api_error
 from service.models import Models, Served
-from service.streams import EventStream, while_connected
+from service.parked import Parked
+from service.streams import EventStream, side_by_side, while_connected
 from settings import Settings, SettingsError
 from skill_store import SkillError
 from structured import SchemaError
@@ -60,14 +63,30 @@ async def chat_completions(request: Request) -> Response:
         served.name,
         activity=bool(asked.skill_agent.activity),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
+        legacy=asked.legacy,
     )
-    how = _how(asked, served)
+    parked: Parked = request.app.state.parked
+    messages, how = parked.restore(asked.as_messages()), _how(asked, served)
+    runs = side_by_side([_parking(served.agent.stream(messages, **how), parked) for _ in range(asked.n)])
     if asked.stream:
-        events = served.agent.stream(asked.as_messages(), **how)
         in_band = partial(_told, request)
-        return EventStream(answer.chunks(events, in_band), answer.open, partial(_failed, request))
-    finish: Finish = await while_connected(request.receive, served.agent.run(asked.as_messages(), **how))
-    return Json(answer.whole(finish))
+        return EventStream(answer.chunks(runs, in_band), answer.open, partial(_failed, request))
+    return Json(answer.whole(await while_connected(request.receive, _finishes(runs))))
+
+
+async def _parking(events: AsyncGenerator[Event, None], parked: Parked) -> AsyncGenerator[Event, None]:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Finish):
+                parked.keep(event)
+            yield event
+
+
+async def _finishes(runs: AsyncGenerator[tuple[int, Event], None]) -> list[Finish]:
+    """The ends of the runs, in their order."""
+    async with aclosing(runs):
+        ends = [(index, event) async for index, event in runs if isinstance(event, Finish)]
+    return [finish for _, finish in sorted(ends, key=itemgetter(0))]
 
 
 def _how(asked: ChatRequest, served: Served) -> dict[str, Any]:
@@ -75,7 +94,7 @@ def _how(asked: ChatRequest, served: Served) -> dict[str, Any]:
     return {
         "skills": extension.skills,
         "activate": extension.activate or served.skill,
-        "client_tools": [tool.as_spec() for tool in asked.tools or ()],
+        "client_tools": asked.as_tools(),
         "options": asked.as_options(),
     }
 
@@ -181,6 +200,7 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
         lifespan=_lifespan,
     )
     app.state.models = Models(settings, provider=provider)
+    app.state.parked = Parked()
     app.state.secrets = settings.secrets
     app.state.started = int(time.time())
     app.state.ready = False

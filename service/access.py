@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from schemas import ApiError
+from bodies import ApiError
 from service.errors import api_error
 from service.log import NAME
 from service.streams import ClientLeft

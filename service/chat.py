@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import orjson
 
+from bodies import ApiError
 from messages import (
     Event,
     Finish,
@@ -30,7 +31,6 @@ from messages import (
     Turn,
     Usage,
 )
-from schemas import ApiError
 
 DONE = b"data: [DONE]\n\n"
 SHOWN = 2000
@@ -40,18 +40,36 @@ SHOWN = 2000
 class ChatAnswer:
     """One answer: its id, and how its parts are written."""
 
-    def __init__(self, model: str, activity: bool = False, include_usage: bool = False) -> None:
+    def __init__(self, model: str, activity: bool = False, include_usage: bool = False, legacy: bool = False) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.model = model
         self._activity = activity
-        self._usage = include_usage
-        self._begun = False
+        self._legacy = legacy
+        self._include_usage = include_usage
+        self._usage = Usage()
+        self._begun: set[int] = set()
         head = orjson.dumps({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": model})
         self._prefix = b"data: " + head[:-1] + b',"choices":'
         self._suffix = (b',"usage":null' if include_usage else b"") + b"}\n\n"
 
-    def whole(self, finish: Finish) -> dict[str, Any]:
+    def whole(self, finishes: Sequence[Finish]) -> dict[str, Any]:
+        """The answer with a choice for each of the runs."""
+        answer = {
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": [self._choice(index, finish) for index, finish in enumerate(finishes)],
+            "usage": usage_of(sum((finish.usage for finish in finishes), Usage())),
+        }
+        if self._activity:
+            steps = [activity_of(step) for finish in finishes for step in finish.steps]
+            last = finishes[-1]
+            answer["skill_agent"] = {"steps": steps, "limit": last.limit or None, "model": last.model}
+        return answer
+
+    def _choice(self, index: int, finish: Finish) -> dict[str, Any]:
         message: dict[str, Any] = {
             "role": "assistant",
             "content": finish.text or (None if finish.calls else ""),
@@ -60,74 +78,72 @@ class ChatAnswer:
         }
         if reasoning := _joined(finish, Reasoning):
             message["reasoning_content"] = reasoning
-        if finish.calls:
+        if finish.calls and self._legacy:
+            message["function_call"] = _call(finish.calls[0])["function"]
+        elif finish.calls:
             message["tool_calls"] = [_call(call) for call in finish.calls]
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish.reason}
-        answer = {
-            "id": self.id,
-            "object": "chat.completion",
-            "created": self.created,
-            "model": self.model,
-            "choices": [choice],
-            "usage": usage_of(finish.usage),
-        }
-        if self._activity:
-            steps = [activity_of(step) for step in finish.steps]
-            answer["skill_agent"] = {"steps": steps, "limit": finish.limit or None, "model": finish.model}
-        return answer
+        return {"index": index, "message": message, "logprobs": None, "finish_reason": self._reason(finish)}
+
+    def _reason(self, finish: Finish) -> str:
+        return "function_call" if self._legacy and finish.reason == "tool_calls" else finish.reason
 
     async def chunks(
-        self, events: AsyncGenerator[Event, None], error_of: Callable[[Exception], ApiError]
+        self, events: AsyncGenerator[tuple[int, Event], None], error_of: Callable[[Exception], ApiError]
     ) -> AsyncGenerator[bytes, None]:
-        """Server-sent events. What fails before the first one is raised, after it it is told in band."""
+        """Server-sent events of numbered runs. What fails before the first one is raised, after it told in band."""
         try:
             async with aclosing(events):
-                async for event in events:
-                    if chunk := self.chunk(event):
+                async for index, event in events:
+                    if chunk := self.chunk(event, index):
                         yield chunk
+            if self._include_usage:
+                yield self._prefix + b'[],"usage":' + orjson.dumps(usage_of(self._usage)) + b"}\n\n"
         except Exception as error:
             if not self._begun:
                 raise
             yield b"data: " + error_of(error).body() + b"\n\n"
         yield DONE
 
-    def chunk(self, event: Event) -> bytes:
-        """An event's bytes, which may be none; the first ones open the answer."""
+    def chunk(self, event: Event, index: int = 0) -> bytes:
+        """An event's bytes, which may be none; the first ones open the choice."""
         match event:
             case TextDelta(text):
-                return self._delta({"content": text})
+                return self._delta(index, {"content": text})
             case ReasoningDelta(text):
-                return self._delta({"reasoning_content": text})
+                return self._delta(index, {"reasoning_content": text})
             case RefusalDelta(text):
-                return self._delta({"refusal": text})
+                return self._delta(index, {"refusal": text})
             case ToolCallDelta():
-                return self._delta({"tool_calls": [_call_delta(event)]})
+                return self._call_delta(index, event)
             case Finish():
-                return self._end(event)
+                self._usage += event.usage
+                return self._delta(index, {}, orjson.dumps(self._reason(event)))
             case _:
-                return self._step(event)
+                return self._step(index, event)
 
-    def open(self) -> bytes:
-        if self._begun:
+    def open(self, index: int = 0) -> bytes:
+        if index in self._begun:
             return b""
-        self._begun = True
-        return self._delta({"role": "assistant", "content": "", "refusal": None})
+        self._begun.add(index)
+        return self._delta(index, {"role": "assistant", "content": "", "refusal": None})
 
-    def _delta(self, delta: dict[str, Any], finish: bytes = b"null") -> bytes:
-        choice = b'[{"index":0,"delta":' + orjson.dumps(delta) + b',"logprobs":null,"finish_reason":' + finish + b"}]"
-        return self.open() + self._prefix + choice + self._suffix
+    def _delta(self, index: int, delta: dict[str, Any], finish: bytes = b"null") -> bytes:
+        head = b'[{"index":%d,"delta":' % index
+        choice = head + orjson.dumps(delta) + b',"logprobs":null,"finish_reason":' + finish + b"}]"
+        return self.open(index) + self._prefix + choice + self._suffix
 
-    def _step(self, step: Step) -> bytes:
+    def _call_delta(self, index: int, delta: ToolCallDelta) -> bytes:
+        if not self._legacy:
+            return self._delta(index, {"tool_calls": [_call_delta(delta)]})
+        function = _call_delta(delta)["function"]
+        return self._delta(index, {"function_call": function}) if delta.index == 0 else b""
+
+    def _step(self, index: int, step: Step) -> bytes:
         if not self._activity:
             return b""
+        empty = b'[{"index":%d,"delta":{},"logprobs":null,"finish_reason":null}]' % index
         shown = b',"skill_agent":' + orjson.dumps(activity_of(step)) + self._suffix
-        return self.open() + self._prefix + b'[{"index":0,"delta":{},"logprobs":null,"finish_reason":null}]' + shown
-
-    def _end(self, finish: Finish) -> bytes:
-        end = self._delta({}, orjson.dumps(finish.reason))
-        if not self._usage:
-            return end
-        return end + self._prefix + b'[],"usage":' + orjson.dumps(usage_of(finish.usage)) + b"}\n\n"
+        return self.open(index) + self._prefix + empty + shown
 
 
 def _joined(finish: Finish, kind: type[Reasoning] | type[Refusal]) -> str:

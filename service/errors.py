@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bodies import ApiError
 from providers.base import (
     AuthError,
     BadRequest,
@@ -15,7 +16,6 @@ from providers.base import (
     ProviderError,
     RateLimited,
 )
-from schemas import ApiError
 from settings import SettingsError
 from skill_store import SkillError
 from structured import SchemaError

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from agent_loop import Agent
+from bodies import ApiError
 from providers import default_model, resolve
 from providers.base import Provider
 from providers.http import Http
-from schemas import ApiError
 from settings import Settings, SettingsError
 from skill_store import SkillStore
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from agent_loop import Agent
+from history import legal
 from messages import (
     File,
     Finish,
@@ -472,12 +473,35 @@ async def test_deltas_of_our_calls_never_show() -> None:
     assert [result.is_error for result in results_of(finish_of(events))] == [False, True]
 
 
-async def test_a_clients_tool_hides_ours_of_the_same_name() -> None:
+async def test_a_clients_tool_of_our_name_is_offered_beside_ours_and_mapped_back() -> None:
     theirs = ToolSpec("price", "Theirs.")
-    agent, provider = agent_of([[call("price", item="tea")]], price, broken)
-    finish = await agent.run("go", client_tools=[theirs])
-    assert finish.reason == "tool_calls" and finish.calls[0].name == "price" and not results_of(finish)
-    assert [spec for spec in provider.requests[0].tools if spec.name == "price"] == [theirs]
+    agent, provider = agent_of([[call("client_price", item="tea"), call("price", item="tea")], "ok"], price)
+    events = await heard(agent.stream("go", client_tools=[theirs]))
+    finish = finish_of(events)
+    assert [spec.name for spec in provider.requests[0].tools] == ["price", "client_price"]
+    assert finish.reason == "tool_calls" and [call.name for call in finish.calls] == ["price"]
+    assert [event.name for event in events if isinstance(event, ToolCallDelta)] == ["price"]
+    assert [result.call_id for result in results_of(finish)] == ["call_2"]
+    answer = Message("tool", (ToolResult("call_1", (Text("4"),)),))
+    cut_down = Message("assistant", finish.calls)
+    await agent.run([user("go"), cut_down, answer], client_tools=[theirs])
+    assert [call.name for call in provider.requests[1].messages[1].calls] == ["client_price"]
+
+
+async def test_an_illegal_name_is_made_legal_for_the_model_and_mapped_back() -> None:
+    theirs = ToolSpec("shop.price", "Theirs.")
+    provider_name = legal("shop.price")
+    agent, provider = agent_of([[call(provider_name, item="tea")]], price)
+    finish = await agent.run("go", client_tools=[theirs], options=Options(tool_choice=ToolChoice("tool", "shop.price")))
+    assert finish.calls[0].name == "shop.price"
+    assert provider.requests[0].options.tool_choice.name == provider_name
+
+
+async def test_no_tools_for_the_client_leaves_the_agent_its_own() -> None:
+    agent, provider = agent_of([[call("price", item="tea")], "3 euros"], price)
+    options = Options(tool_choice=ToolChoice("none"))
+    assert (await agent.run("go", client_tools=[ToolSpec("theirs")], options=options)).text == "3 euros"
+    assert [spec.name for spec in provider.requests[0].tools] == ["price"]
 
 
 async def test_an_agent_without_tools_passes_calls_to_the_caller() -> None:

@@ -286,7 +286,7 @@ def test_what_is_asked_for_reaches_the_model(up: Upstream, served: Service) -> N
     }
     served.whole(model="openai/gpt-x", **wanted, max_completion_tokens=9)
     assert {**sent(up), "max_tokens": 9} == sent(up) and wanted.items() <= sent(up).items()
-    served.whole(stop="END", tool_choice="none", max_tokens=8)
+    served.whole(model="openai/gpt-x", tools=[PRICE], stop="END", tool_choice="none", max_tokens=8)
     assert (sent(up)["stop"], sent(up)["tool_choice"], sent(up)["max_tokens"]) == (["END"], "none", 8)
 
 
@@ -308,13 +308,66 @@ def test_unknown_and_unsupported_fields_are_ignored(up: Upstream, served: Servic
         "store": True,
         "metadata": {"a": "b"},
         "service_tier": "auto",
-        "functions": [{"name": "f"}],
-        "function_call": "none",
         "web_search_options": {},
         "nonsense": {"deep": [1]},
     }
     served.whole(**odd, messages=[{**HI[0], "name": "Ann", "prompt_cache_breakpoint": {}}])
     assert sent(up) == bare
+
+
+def test_several_answers_stand_side_by_side(up: Upstream, served: Service) -> None:
+    one = served.post({"messages": HI}).json()["usage"]["prompt_tokens"]
+    answer = served.post({"messages": HI, "n": 3}).json()
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert answer["usage"]["prompt_tokens"] == 3 * one
+    lines = served.post({"messages": HI, "n": 2, "stream": True, "stream_options": {"include_usage": True}}).text
+    chunks = [json.loads(line[6:]) for line in lines.splitlines() if line.startswith("data: {")]
+    ends = [c["index"] for chunk in chunks for c in chunk["choices"] if c["finish_reason"]]
+    assert sorted(ends) == [0, 1] and chunks[-1]["usage"]["prompt_tokens"] == 2 * one
+    for index in (0, 1):
+        deltas = [c["delta"] for chunk in chunks for c in chunk["choices"] if c["index"] == index]
+        assert deltas[0]["role"] == "assistant" and not any("role" in delta for delta in deltas[1:])
+
+
+def test_functions_are_called_in_the_form_of_old(up: Upstream, served: Service) -> None:
+    up.reply(*[sse(chat_chunks(tool_calls=[("c1", "price", '{"item": "tea"}')]))] * 2)
+    asked: Json = {"messages": HI, "functions": [PRICE["function"]], "function_call": {"name": "price"}}
+    choice = served.post(asked).json()["choices"][0]
+    assert choice["finish_reason"] == "function_call" and "tool_calls" not in choice["message"]
+    assert choice["message"]["function_call"] == {"name": "price", "arguments": '{"item": "tea"}'}
+    assert sent(up)["tool_choice"] == {"type": "function", "function": {"name": "price"}}
+    streamed = served.post({**asked, "stream": True}).text
+    assert '"function_call":{"name":"price"' in streamed and '"finish_reason":"function_call"' in streamed
+    result = {"role": "function", "name": "price", "content": "3"}
+    served.post({**asked, "messages": [*HI, choice["message"], result]})
+    assert [m["role"] for m in sent(up)["messages"]][-2:] == ["assistant", "tool"]
+
+
+def test_only_the_allowed_tools_are_offered(up: Upstream, served: Service) -> None:
+    other = {"type": "function", "function": {"name": "other"}}
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "price"}}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    served.post({"model": "openai/gpt-x", "messages": HI, "tools": [PRICE, other], "tool_choice": choice})
+    assert [tool["function"]["name"] for tool in sent(up)["tools"]] == ["price"]
+    assert sent(up)["tool_choice"] == "required"
+
+
+def test_an_answer_fits_the_schema_that_was_asked_for(up: Upstream, served: Service) -> None:
+    up.reply(sse(chat_chunks("no")), sse(chat_chunks('{"price": 3}')))
+    before = len(up.requests)
+    schema = {"type": "object", "properties": {"price": {"type": "integer"}}, "required": ["price"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "p", "schema": schema, "strict": True}}
+    answer = served.post({"messages": HI, "response_format": wanted}).json()
+    assert answer["choices"][0]["message"]["content"] == '{"price": 3}' and len(up.requests) == before + 2
+    no_schema: Json = {"type": "json_schema", "json_schema": {"name": "p", "schema": {"type": 5}}}
+    bad = served.post({"messages": HI, "response_format": no_schema})
+    assert bad.status_code == 400 and bad.json()["error"]["param"] == "response_format.json_schema.schema"
+
+
+@pytest.mark.parametrize(("field", "value"), [("n", 9), ("modalities", ["text", "audio"])])
+def test_what_would_give_a_wrong_answer_is_refused(served: Service, field: str, value: object) -> None:
+    answer = served.post({"messages": HI, field: value})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == field
 
 
 def test_a_developer_speaks_as_the_system(up: Upstream, served: Service) -> None:
@@ -384,8 +437,8 @@ def test_the_agents_own_tools_stay_hidden_beside_the_clients(skills: Path, strea
     assert "The whole art of tea." in model.requests[1].messages[-1].results[0].text
 
 
-def test_a_tool_of_the_client_hides_the_agents_of_that_name(skills: Path) -> None:
-    model = ScriptedProvider([[call("activate_skill", name="tea")]])
+def test_a_tool_of_the_client_with_the_agents_name_is_the_clients(skills: Path) -> None:
+    model = ScriptedProvider([[call("client_activate_skill", name="tea")]])
     theirs = {"type": "function", "function": {"name": "activate_skill"}}
     with service(provider=model, skills=(skills,)) as server:
         assert server.whole(tools=[theirs]).calls == [("call_1", "activate_skill", '{"name": "tea"}')]

@@ -30,7 +30,7 @@ from providers.scripted import Play, ScriptedProvider, call
 from service.access import response_of
 from service.chat import ChatAnswer
 from service.errors import api_error
-from service.streams import EventStream
+from service.streams import EventStream, side_by_side
 from tests.servers import serve
 from tests.surface import HI, Heard, Json, Service, frames, read_stream, service, write_skill
 from tests.upstream import Reply, Upstream, chat_chunks, json_reply, sse, text_reply
@@ -190,7 +190,9 @@ class Stage:
         async def failed(error: Exception) -> Response:
             return response_of(api_error(error))
 
-        return EventStream(answer.chunks(self._events(self.go), api_error), answer.open, failed, **self._times)
+        return EventStream(
+            answer.chunks(side_by_side([self._events(self.go)]), api_error), answer.open, failed, **self._times
+        )
 
     async def let(self, request: Request) -> Response:
         self.go.set()
