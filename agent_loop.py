@@ -31,7 +31,7 @@ from messages import (
 )
 from opening import active_in, fitting, with_body, with_catalog
 from providers import default_model, resolve
-from providers.base import BadResponse, Provider
+from providers.base import BadResponse, Provider, ProviderError
 from run import OutOfTime, Run, in_time
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
@@ -131,6 +131,10 @@ class Agent:
                         yield event
         except OutOfTime:
             run.cut_short()
+        except ProviderError as error:
+            # What its tools have done would be done twice.
+            error.retryable = error.retryable and not run.has_acted
+            raise
         yield run.finish()
 
     def skill_choice(self, names: Collection[str] | None, activate: str = "") -> dict[str, Skill]:

@@ -25,6 +25,7 @@ from messages import (
     ToolCall,
     ToolCallDelta,
     ToolChoice,
+    ToolEnd,
     ToolResult,
     ToolSpec,
     Turn,
@@ -32,6 +33,7 @@ from messages import (
     assistant,
     user,
 )
+from skill_tools import READING
 from structured import TOOL, Structure
 from tools import Toolbox
 
@@ -203,6 +205,11 @@ class Run:
     def step(self, step: S) -> S:
         self._steps.append(step)
         return step
+
+    @property
+    def has_acted(self) -> bool:
+        """Whether a tool has run that does more than read a skill."""
+        return any(isinstance(s, ToolEnd) and s.call.name not in READING for s in self._steps)
 
     def newly_active(self) -> list[str]:
         """The skills activated since the last look."""

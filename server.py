@@ -24,6 +24,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -173,11 +174,31 @@ def _warm(models: Models) -> None:
     warm()
 
 
+def _cors(settings: Settings) -> list[Middleware]:
+    if not settings.cors:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    ]
+
+
+async def no_completions(_: Request) -> Response:
+    words = "The legacy completions API is not offered; use /v1/chat/completions."
+    return response_of(ApiError(404, words, "unsupported_endpoint"))
+
+
 def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
     """The service. `provider` answers instead of the settings' model. Raises `SettingsError`."""
     settings = settings or Settings.from_env()
     api = [
         Route("/chat/completions", chat_completions, methods=["POST"]),
+        Route("/completions", no_completions, methods=["POST"]),
         Route("/models", list_models),
         Route("/models/{name:path}", one_model),
         Route("/healthcheck", healthcheck),
@@ -189,7 +210,7 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
             Mount("/v1", routes=api),
             Mount("/api/v1", routes=api),
         ],
-        middleware=[Middleware(Access)],
+        middleware=[Middleware(Access), *_cors(settings)],
         exception_handlers={
             HTTPException: _http_error,
             ApiError: _failed,

@@ -6,6 +6,7 @@ A variable that cannot be right raises `SettingsError` with one line: its name, 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,9 @@ class Settings:
 
     max_tokens: int | None = None
     """SKILL_AGENT_MAX_TOKENS: input and output tokens of one run, all its model calls together."""
+
+    cors: tuple[str, ...] = ()
+    """SKILL_AGENT_CORS: comma-separated origins whose pages may call the service, as in https://chat.example.com."""
 
     log: str = ""
     """SKILL_AGENT_LOG: `text` or `json`, with `:debug` for more. Empty: text on a terminal, else json."""
@@ -116,6 +120,7 @@ class Settings:
             max_turns=read("SKILL_AGENT_MAX_TURNS", _count, 50),
             max_seconds=read("SKILL_AGENT_MAX_SECONDS", _seconds, 600.0),
             max_tokens=read("SKILL_AGENT_MAX_TOKENS", _count, None),
+            cors=read("SKILL_AGENT_CORS", _origins, ()),
             log=read("SKILL_AGENT_LOG", _log, ""),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
             openai_base_url=read("OPENAI_BASE_URL", _url, "https://api.openai.com/v1"),
@@ -173,6 +178,13 @@ def _model(value: str) -> str:
     if provider not in PROVIDERS or not name:
         raise ValueError(f"expected provider/model with a provider of {', '.join(PROVIDERS)}")
     return value
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    origins = _words(value)
+    if "*" in origins or not all(re.fullmatch(r"https?://[^/\s]+", origin) for origin in origins):
+        raise ValueError("expected origins, comma-separated, as in https://chat.example.com")
+    return origins
 
 
 def _aliases(value: str) -> tuple[tuple[str, str], ...]:

@@ -44,6 +44,9 @@ SHORTER = {"claude-3-haiku": 4096, "claude-3-opus": 4096, "claude-3-sonnet": 409
 
 OLDER = re.compile(r"claude-(?:[23]|instant)|claude-(?:opus|sonnet)-4(?:-0|-20\d{6}|$)")
 """Models without structured outputs."""
+BUDGETED = re.compile(r"claude-(?:3-7|(?:opus|sonnet|haiku)-4(?:-[015])?(?:-20\d{6}|@|$))")
+"""Models whose thinking has a budget of tokens; newer ones choose it themselves, by the effort asked for."""
+EFFORTS = {"minimal": "low", "xhigh": "max"}
 UNHELD = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"}
 UNHELD |= {"minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "$schema"}
 
@@ -108,7 +111,7 @@ class Messages:
             "stream": True,
             "stop_sequences": [stop for stop in options.stop if stop.strip()] or None,
             "thinking": thinking,
-            "output_config": _output(options.response_format),
+            "output_config": _output(options.response_format, options.reasoning_effort if _adapts(thinking) else None),
             **_sampling(options.temperature, options.top_p, bool(thinking)),
         }
         return {name: value for name, value in wanted.items() if value is not None}
@@ -119,7 +122,7 @@ class Messages:
         forced = request.tools and request.options.tool_choice.mode in ("required", "tool")
         if budget < 1024 or forced or _in_unthinking_loop(request.messages, self.info.id):
             return None
-        return {"type": "enabled", "budget_tokens": budget}
+        return {"type": "enabled", "budget_tokens": budget} if BUDGETED.search(self.info.name) else {"type": "adaptive"}
 
     def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Turns by turns, a user's first; the last two of the user's are where the cache may end."""
@@ -144,11 +147,21 @@ def _longest(model: str) -> int:
     return next((limit for name, limit in SHORTER.items() if name in model), MAX_TOKENS)
 
 
-def _output(wanted: JsonFormat | None) -> dict[str, Any] | None:
-    """A schema for the whole answer: https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs"""
-    if wanted is None or wanted.schema is None:
-        return None
-    return {"format": {"type": "json_schema", "schema": _held(wanted.schema)}}
+def _adapts(thinking: dict[str, Any] | None) -> bool:
+    return thinking is not None and thinking["type"] == "adaptive"
+
+
+def _output(wanted: JsonFormat | None, effort: str | None) -> dict[str, Any] | None:
+    """A schema for the whole answer, and how much to think for it.
+
+    https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs and .../effort
+    """
+    config: dict[str, Any] = {}
+    if wanted is not None and wanted.schema is not None:
+        config["format"] = {"type": "json_schema", "schema": _held(wanted.schema)}
+    if effort:
+        config["effort"] = EFFORTS.get(effort, effort)
+    return config or None
 
 
 def _held(schema: Any) -> Any:

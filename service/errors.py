@@ -30,6 +30,8 @@ _STATUS: Sequence[tuple[type[ProviderError], int, str]] = (
     (ProviderDown, 502, "api_error"),
     (BadResponse, 502, "api_error"),
 )
+LONGEST_WAIT = 120
+"""Seconds; OpenAI's clients do not try again at all where they are told more."""
 SHORTEST = 6
 """Characters of a secret."""
 
@@ -66,7 +68,7 @@ def _of_provider(error: ProviderError, secrets: Sequence[str]) -> ApiError:
 def _advice(error: ProviderError, status: int) -> dict[str, str]:
     """Whether, and when, the client should try again."""
     if status in (429, 503) and error.retryable:
-        return {"retry-after": str(math.ceil(error.retry_after or 0) or 1)}
+        return {"retry-after": str(min(math.ceil(error.retry_after or 0) or 1, LONGEST_WAIT))}
     # The call has been repeated here already: a client that repeats it too multiplies the load.
     return {"x-should-retry": "false"} if status == 429 or status >= 500 else {}
 

@@ -512,6 +512,14 @@ async def test_an_agent_without_tools_passes_calls_to_the_caller() -> None:
     assert [event.name for event in events if isinstance(event, ToolCallDelta)] == ["anything"]
 
 
+async def test_a_failure_behind_a_tool_that_acted_is_not_to_be_repeated() -> None:
+    for tool, repeat in (("price", False), ("activate_skill", True)):
+        agent, _ = agent_of([[call(tool, item="tea")], RateLimited("slow")], price)
+        with pytest.raises(RateLimited) as caught:
+            await agent.run("go")
+        assert caught.value.retryable is repeat
+
+
 # Conversations
 
 

@@ -497,3 +497,19 @@ async def test_a_schema_is_held_as_far_as_the_api_can(model: Messages, up: Upstr
 )
 def test_older_models_give_json_by_a_tool(http: Http, name: str, way: str) -> None:
     assert anthropic.connect(name, Settings(anthropic_api_key="k"), http).info.json == way
+
+
+@pytest.mark.parametrize(
+    ("name", "adaptive"),
+    [
+        ("claude-3-7-sonnet-20250219", False),
+        ("claude-sonnet-4-5-20250929", False),
+        ("databricks-claude-opus-4-1", False),
+        ("claude-opus-4-6", True),
+        ("claude-sonnet-5", True),
+    ],
+)
+async def test_newer_models_choose_how_much_to_think(up: Upstream, http: Http, name: str, adaptive: bool) -> None:
+    body = await _body(_named(name, up, http), up, options=Options(reasoning_effort="high"))
+    assert body["thinking"]["type"] == ("adaptive" if adaptive else "enabled")
+    assert body.get("output_config") == ({"effort": "high"} if adaptive else None)

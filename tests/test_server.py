@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from messages import Usage
 from providers.scripted import Play, ScriptedProvider, call
 from schemas import ChatRequest
+from server import create_app
+from settings import Settings
+from tests.servers import serve
 from tests.surface import CHAT, HI, PRICE, Json, Service, read_error, read_whole, service, write_skill
 from tests.upstream import Upstream, chat_chunks, sse
 
@@ -522,3 +526,19 @@ def test_the_models_own_wrong_calls_are_no_errors_of_the_client(skills: Path) ->
         heard = server.whole(skill_agent={"activity": True})
     assert (heard.text, heard.finish) == ("Sorry.", "stop")
     assert [step["is_error"] for step in heard.steps if step["type"] == "tool_end"] == [True, True]
+
+
+def test_pages_of_the_origins_that_are_named_may_call(skills: Path) -> None:
+    with serve(create_app(Settings(cors=("https://chat.example",)), ScriptedProvider(["Hi"]))) as url:
+        ask = {"origin": "https://chat.example", "access-control-request-method": "POST"}
+        allowed = httpx.options(f"{url}/v1/chat/completions", headers=ask)
+        assert allowed.headers["access-control-allow-origin"] == "https://chat.example"
+        refused = httpx.options(f"{url}/v1/chat/completions", headers={**ask, "origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in refused.headers
+        answer = httpx.post(f"{url}/v1/chat/completions", json={"messages": HI}, headers={"origin": ask["origin"]})
+        assert answer.headers["access-control-allow-origin"] == ask["origin"]
+
+
+def test_the_completions_of_old_are_not_offered_and_say_so(served: Service) -> None:
+    answer = httpx.post(f"{served.url}/v1/completions", json={"prompt": "hi"})
+    assert answer.status_code == 404 and "chat/completions" in answer.json()["error"]["message"]

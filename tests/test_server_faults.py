@@ -71,6 +71,7 @@ FAULTS: dict[str, tuple[Reply, int, str, str | None, str | None]] = {
     "too large": (refused(413), 413, "request_too_large", None, None),
     "422": (refused(422, code="unprocessable"), 400, "unprocessable", None, None),
     "rate limit": (refused(429, headers={"retry-after": "120"}), 429, "rate_limit_exceeded", "120", None),
+    "rate limit, next week": (refused(429, headers={"retry-after": "600000"}), 429, "rate_limit_exceeded", "120", None),
     "rate limit, soon": (refused(429, headers={"retry-after-ms": "61500"}), 429, "rate_limit_exceeded", "62", None),
     "quota": (refused(429, code="insufficient_quota"), 429, "insufficient_quota", None, "false"),
     "500": (refused(500), 502, "server_error", None, "false"),
