@@ -36,6 +36,7 @@ from providers.http import warm
 from schemas import ChatRequest, read_chat_request
 from service import log as service_log
 from service.access import Access, response_of
+from service.auth import Auth
 from service.chat import ChatAnswer
 from service.errors import api_error
 from service.models import Models, Served
@@ -210,7 +211,7 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
             Mount("/v1", routes=api),
             Mount("/api/v1", routes=api),
         ],
-        middleware=[Middleware(Access), *_cors(settings)],
+        middleware=[Middleware(Access), *_cors(settings), Middleware(Auth, settings=settings)],
         exception_handlers={
             HTTPException: _http_error,
             ApiError: _failed,
@@ -240,6 +241,8 @@ def _created() -> Starlette:
     try:
         settings = Settings.from_env()
         service_log.set_up(settings.log, settings.secrets)
+        if settings.auth == "none":
+            log.warning("SKILL_AGENT_AUTH=none: whoever can reach this service is served")
         return create_app(settings)
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")

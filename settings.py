@@ -56,6 +56,15 @@ class Settings:
     max_tokens: int | None = None
     """SKILL_AGENT_MAX_TOKENS: input and output tokens of one run, all its model calls together."""
 
+    api_keys: tuple[tuple[str, str], ...] = ()
+    """SKILL_AGENT_API_KEYS: accepted keys as `name:sha256hex`, comma-separated, or `@path` of a file of them."""
+
+    auth: str = "auto"
+    """SKILL_AGENT_AUTH: `none` opens the service to all; `auto` without keys serves this machine only."""
+
+    databricks_app: bool = False
+    """DATABRICKS_APP_NAME with DATABRICKS_APP_PORT: the service runs behind Databricks' proxy, which asks who calls."""
+
     cors: tuple[str, ...] = ()
     """SKILL_AGENT_CORS: comma-separated origins whose pages may call the service, as in https://chat.example.com."""
 
@@ -120,6 +129,9 @@ class Settings:
             max_turns=read("SKILL_AGENT_MAX_TURNS", _count, 50),
             max_seconds=read("SKILL_AGENT_MAX_SECONDS", _seconds, 600.0),
             max_tokens=read("SKILL_AGENT_MAX_TOKENS", _count, None),
+            api_keys=read("SKILL_AGENT_API_KEYS", _keys, (), secret=True),
+            auth=read("SKILL_AGENT_AUTH", _auth, "auto"),
+            databricks_app=bool(read("DATABRICKS_APP_NAME", str, "") and read("DATABRICKS_APP_PORT", str, "")),
             cors=read("SKILL_AGENT_CORS", _origins, ()),
             log=read("SKILL_AGENT_LOG", _log, ""),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
@@ -159,14 +171,14 @@ class _Reader:
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
 
-    def __call__(self, name: str, parse: Callable[[str], T], default: T) -> T:
+    def __call__(self, name: str, parse: Callable[[str], T], default: T, secret: bool = False) -> T:
         value = self._env.get(name, "").strip()
         if not value:
             return default
         try:
             return parse(value)
         except ValueError as error:
-            raise SettingsError(name, str(error), value) from None
+            raise SettingsError(name, str(error), "…" if secret else value) from None
 
 
 def _words(value: str) -> tuple[str, ...]:
@@ -177,6 +189,25 @@ def _model(value: str) -> str:
     provider, _, name = value.partition("/")
     if provider not in PROVIDERS or not name:
         raise ValueError(f"expected provider/model with a provider of {', '.join(PROVIDERS)}")
+    return value
+
+
+def _keys(value: str) -> tuple[tuple[str, str], ...]:
+    form = "expected name:sha256hex, comma-separated, or @file (a digest is made with: printf %s KEY | sha256sum)"
+    try:
+        text = Path(value[1:]).expanduser().read_text("utf-8") if value.startswith("@") else value
+    except (OSError, UnicodeError, RuntimeError):
+        raise ValueError(f"the file cannot be read; {form}") from None
+    lines = (line.partition("#")[0] for line in text.replace(",", "\n").splitlines())
+    pairs = [line.strip().rpartition(":") for line in lines if line.strip()]
+    if not all(name and re.fullmatch(r"[0-9a-fA-F]{64}", digest) for name, _, digest in pairs):
+        raise ValueError(form)
+    return tuple((name, digest.lower()) for name, _, digest in pairs)
+
+
+def _auth(value: str) -> str:
+    if value not in ("auto", "none"):
+        raise ValueError("expected auto or none")
     return value
 
 

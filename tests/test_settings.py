@@ -30,6 +30,8 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "SKILL_AGENT_MAX_TURNS": ("max_turns", "7", 7),
     "SKILL_AGENT_MAX_SECONDS": ("max_seconds", "1.5", 1.5),
     "SKILL_AGENT_MAX_TOKENS": ("max_tokens", "100000", 100000),
+    "SKILL_AGENT_API_KEYS": ("api_keys", f"laptop:{'A' * 64}", (("laptop", "a" * 64),)),
+    "SKILL_AGENT_AUTH": ("auth", "none", "none"),
     "SKILL_AGENT_CORS": ("cors", "https://a.example, http://b:3000", ("https://a.example", "http://b:3000")),
     "SKILL_AGENT_LOG": ("log", "json:debug", "json:debug"),
     "OPENAI_API_KEY": ("openai_api_key", "sk-1", "sk-1"),
@@ -67,6 +69,7 @@ BAD: list[tuple[str, str, str]] = [
     ("SKILL_AGENT_MAX_SECONDS", "nan", "seconds above 0"),
     ("SKILL_AGENT_MAX_SECONDS", "inf", "seconds above 0"),
     ("SKILL_AGENT_MAX_SECONDS", "10m", "seconds above 0"),
+    ("SKILL_AGENT_AUTH", "open", "auto or none"),
     ("SKILL_AGENT_CORS", "*", "expected origins"),
     ("SKILL_AGENT_CORS", "https://a.example/path", "expected origins"),
     ("SKILL_AGENT_LOG", "loud", "text, json, text:debug or json:debug"),
@@ -92,7 +95,9 @@ def test_each_variable_is_read(name: str) -> None:
 
 
 def test_no_field_is_without_a_variable() -> None:
-    assert {field for field, _, _ in GOOD.values()} == {field.name for field in fields(Settings)}
+    # Two variables of the platform make `databricks_app`; tests/test_auth.py shows it.
+    read = {field for field, _, _ in GOOD.values()} | {"databricks_app"}
+    assert read == {field.name for field in fields(Settings)}
 
 
 def test_blank_is_unset() -> None:
