@@ -48,6 +48,8 @@ from structured import SchemaError
 
 log = logging.getLogger(service_log.NAME)
 SERVICE = "openai-compatible-api"
+DRAIN_SECONDS = 10
+"""That answers may still take when the service is told to stop; Databricks kills after 15."""
 
 
 class Json(Response):
@@ -279,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
     )
 
 
