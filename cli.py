@@ -59,7 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cli.py", description="Chat with an agent that has skills.")
+    parser = argparse.ArgumentParser(
+        prog="cli.py",
+        description=__doc__,
+        epilog="Options of the chat: python cli.py chat --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(title="commands (chat is the default)", metavar="COMMAND", required=True)
     _chat_options(commands.add_parser("chat", help="chat, or answer one question"))
     commands.add_parser("serve", help="serve over HTTP, as python server.py does")

@@ -39,7 +39,9 @@ log = logging.getLogger("skill_agent.local")
 def connect(name: str, http: Http) -> LocalModel:
     path = _built_in() if name == BUILT_IN else _users(name)
     if importlib.util.find_spec("xllamacpp") is None:
-        raise SettingsError("SKILL_AGENT_MODEL", f"the embedded model needs: {INSTALL}", f"local/{name}")
+        raise SettingsError(
+            "SKILL_AGENT_MODEL", f"the embedded model needs: {INSTALL} (or set the key of a provider)", f"local/{name}"
+        )
     template = _chat_template(path)
     info = ModelInfo(f"local/{name}", tools="tools" in template, window=WINDOW)
     if name == BUILT_IN:
@@ -53,7 +55,9 @@ def _built_in() -> Path:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if found := sorted(Path(folder).glob("*.gguf")):
             return found[0]
-    raise SettingsError("SKILL_AGENT_MODEL", f"the embedded model needs: {INSTALL}", f"local/{BUILT_IN}")
+    raise SettingsError(
+        "SKILL_AGENT_MODEL", f"the embedded model needs: {INSTALL} (or set the key of a provider)", f"local/{BUILT_IN}"
+    )
 
 
 def _users(name: str) -> Path:
