@@ -57,10 +57,17 @@ def read(shape: type[S], body: bytes) -> S:
         raise ApiError(400, "the body must be a JSON object", "invalid_type")
     # JSON null means unset, everywhere at the top level.
     found = {name: value for name, value in found.items() if value is not None}
+    if b"\\u0000" in body:
+        _refuse_nul(found)
+    return fitted(shape, found)
+
+
+def fitted(shape: type[S], found: dict[str, Any]) -> S:
+    """Raises `ApiError` 400 with the field that is wrong."""
     try:
         return shape.model_validate(found)
     except ValidationError as error:
-        raise _api_error(error) from None
+        raise _api_error(error, found) from None
 
 
 def _parsed(body: bytes) -> Any:
@@ -77,28 +84,43 @@ def _whole_character(escape: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if len(escape[0]) == 6 else escape[0]
 
 
-def _api_error(error: ValidationError) -> ApiError:
+def _api_error(error: ValidationError, body: Any) -> ApiError:
     """The first problem, with the field's place as the client wrote it."""
-    problems = [(_place(e["loc"]), e["type"], e["msg"]) for e in error.errors(include_url=False, include_input=False)]
+    found = error.errors(include_url=False, include_input=False)
+    problems = [(_place(e["loc"], body, e["type"]), e["type"], e["msg"]) for e in found]
     # Of a union every member complains; the one that got furthest is meant.
     param, kind, words = max((p for p in problems if p[0].startswith(problems[0][0])), key=lambda p: len(p[0]))
     if kind == "missing":
         return ApiError(400, f"{param}: this field is required", "missing_required_parameter", param)
     if kind.startswith("model_"):
         words = "Input should be an object"
+    words = words.removeprefix("Value error, ")
     wrong_type = kind.endswith(("_type", "_parsing")) or kind.startswith("union_tag")
     return ApiError(400, f"{param}: {words}", "invalid_type" if wrong_type else "invalid_value", param or None)
 
 
-def _place(steps: tuple[int | str, ...]) -> str:
-    """As in `messages[0].content`, without the names of types and union members that pydantic adds."""
+def _place(steps: tuple[int | str, ...], at: Any, kind: str) -> str:
+    """As in `messages[0].content`: pydantic also names the types and union members it tried, which are no fields."""
     place = ""
-    before: int | str | None = None
-    for step in (s for s in steps if isinstance(s, int) or (re.fullmatch(r"[a-z_]+", s) and s not in ("str", "list"))):
-        part = isinstance(before, int) and step in ("text", "refusal", "image_url", "file", "input_audio")
+    for number, step in enumerate(steps, 1):
         if isinstance(step, int):
             place += f"[{step}]"
-        elif not part and before != "tool_choice":
+            at = at[step] if isinstance(at, list) and step < len(at) else None
+        elif isinstance(at, dict) and (step in at or (kind == "missing" and number == len(steps))):
             place += f".{step}" if place else step
-        before = step
+            at = at.get(step)
     return place
+
+
+def _refuse_nul(at: Any, place: str = "") -> None:
+    """No store and few providers take it. Raises `ApiError` where one is."""
+    if isinstance(at, dict):
+        for name, value in at.items():
+            below = f"{place}.{name}" if place else name
+            _refuse_nul(name, place)
+            _refuse_nul(value, below)
+    elif isinstance(at, list):
+        for index, value in enumerate(at):
+            _refuse_nul(value, f"{place}[{index}]")
+    elif isinstance(at, str) and "\0" in at:
+        raise ApiError(400, f"{place or 'the body'}: a NUL character is not taken", "invalid_value", place or None)

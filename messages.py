@@ -194,6 +194,8 @@ class Options:
     cache_key: str | None = None
     user: str | None = None
     response_format: JsonFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +212,22 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
+    """`logprobs` are those of its tokens as the provider gives them, where they were asked for."""
+
     text: str
+    logprobs: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDone:
+    """A piece of reasoning is over; `part` has it whole, with what the provider needs back."""
+
+    part: Reasoning
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +286,9 @@ class Turn:
 
 Step: TypeAlias = SkillActivated | ToolStart | ToolEnd | Turn
 
-ProviderEvent: TypeAlias = TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Step | Done
+Delta: TypeAlias = TextDelta | ReasoningDelta | ReasoningDone | RefusalDelta | ToolCallDelta
+
+ProviderEvent: TypeAlias = Delta | Step | Done
 """Steps come from another agent behind its URL."""
 
 
@@ -295,6 +309,7 @@ class Finish:
     calls: tuple[ToolCall, ...] = ()
     limit: str = ""
     model: str = ""
+    logprobs: tuple[Mapping[str, Any], ...] = ()
 
 
-Event: TypeAlias = TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Step | Finish
+Event: TypeAlias = Delta | Step | Finish

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from history import legal
 from messages import (
@@ -74,6 +74,7 @@ class Run:
         self._usage = Usage()
         self._steps: list[Step] = []
         self._text: list[str] = []
+        self._logprobs: list[Mapping[str, Any]] = []
         self._kept = 0
         self._fresh_turn = False
         self._visible: dict[int, int] = {}
@@ -152,6 +153,7 @@ class Run:
     def _say(self, delta: TextDelta) -> TextDelta:
         self._fresh_turn = False
         self._text.append(delta.text)
+        self._logprobs += delta.logprobs
         return delta
 
     def _shown_call(self, delta: ToolCallDelta) -> Iterator[Event]:
@@ -254,6 +256,7 @@ class Run:
             self.client_calls,
             self._limit,
             self._model,
+            tuple(self._logprobs),
         )
 
 

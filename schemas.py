@@ -5,15 +5,16 @@ Format: https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+import media
 from bodies import ApiError as ApiError
 from bodies import Shape, read
+from custom_tools import InputFormat, as_arguments, custom_spec
+from media import Base64, DataUri, ImageAddress
 from messages import (
     Audio,
     File,
@@ -54,7 +55,7 @@ class RefusalPart(Shape):
 
 
 class ImageUrl(Shape):
-    url: str
+    url: ImageAddress
     detail: str | None = None
 
 
@@ -64,7 +65,7 @@ class ImagePart(Shape):
 
 
 class FileData(Shape):
-    file_data: str
+    file_data: DataUri
     filename: str | None = None
 
 
@@ -74,7 +75,7 @@ class FilePart(Shape):
 
 
 class AudioData(Shape):
-    data: str
+    data: Base64
     format: str
 
 
@@ -92,10 +93,29 @@ class CalledFunction(Shape):
     name: str
     arguments: str | None = None
 
+    def as_call(self, id: str) -> ToolCall:
+        return ToolCall(id, self.name, clean(self.arguments or "{}"))
+
+
+class CalledCustom(Shape):
+    name: str
+    input: str
+
 
 class ChatToolCall(Shape):
     id: str
     function: CalledFunction
+
+    def as_call(self) -> ToolCall:
+        return self.function.as_call(self.id)
+
+
+class ChatCustomCall(Shape):
+    id: str
+    custom: CalledCustom
+
+    def as_call(self) -> ToolCall:
+        return ToolCall(self.id, self.custom.name, clean(as_arguments(self.custom.input)))
 
 
 class ChatMessage(Shape):
@@ -106,7 +126,7 @@ class ChatMessage(Shape):
     function_call: CalledFunction | None = None
     content: str | list[ContentPart] | None = None
     refusal: str | None = None
-    tool_calls: list[ChatToolCall] | None = None
+    tool_calls: list[ChatToolCall | ChatCustomCall] | None = None
     tool_call_id: str | None = None
 
     def as_message(self) -> Message:
@@ -115,12 +135,9 @@ class ChatMessage(Shape):
             said = tuple(part for part in parts if isinstance(part, Text | Image | File))
             answered = self.tool_call_id or legacy_id(self.name or "")
             return Message("tool", (ToolResult(answered, said),))
-        calls = tuple(
-            ToolCall(call.id, call.function.name, clean(call.function.arguments or "{}"))
-            for call in self.tool_calls or ()
-        )
+        calls = tuple(call.as_call() for call in self.tool_calls or ())
         if called := self.function_call:
-            calls += (ToolCall(legacy_id(called.name), called.name, clean(called.arguments or "{}")),)
+            calls += (called.as_call(legacy_id(called.name)),)
         if self.role == "assistant":
             return Message("assistant", (*parts, *calls))
         return Message("user" if self.role == "user" else "system", parts)
@@ -139,8 +156,11 @@ def legacy_id(name: str) -> str:
     return f"function_{name}"
 
 
+ToolName: TypeAlias = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
 class FunctionTool(Shape):
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
+    name: ToolName
     description: str | None = None
     parameters: Json | None = None
     strict: bool | None = None
@@ -150,23 +170,52 @@ class FunctionTool(Shape):
         return ToolSpec(self.name, self.description or "", schema, self.strict)
 
 
-class ChatTool(Shape):
+class CustomTool(Shape):
+    name: ToolName
+    description: str | None = None
+    format: InputFormat | None = None
+
+    def as_spec(self) -> ToolSpec:
+        return custom_spec(self.name, self.description, self.format)
+
+
+class ChatFunction(Shape):
     type: Literal["function"]
     function: FunctionTool
 
 
-class ChosenFunction(Shape):
+class ChatCustom(Shape):
+    type: Literal["custom"]
+    custom: CustomTool
+
+
+ChatTool: TypeAlias = Annotated[ChatFunction | ChatCustom, Field(discriminator="type")]
+
+
+class Chosen(Shape):
     name: str
 
 
-class NamedChoice(Shape):
+class FunctionChoice(Shape):
     type: Literal["function"]
-    function: ChosenFunction
+    function: Chosen
+
+
+class CustomChoice(Shape):
+    type: Literal["custom"]
+    custom: Chosen
+
+
+NamedChoice: TypeAlias = Annotated[FunctionChoice | CustomChoice, Field(discriminator="type")]
 
 
 class AllowedTools(Shape):
     mode: Literal["auto", "required"] = "auto"
     tools: list[NamedChoice]
+
+    @property
+    def names(self) -> set[str]:
+        return {_chosen(choice) for choice in self.tools}
 
 
 class AllowedChoice(Shape):
@@ -174,7 +223,11 @@ class AllowedChoice(Shape):
     allowed_tools: AllowedTools
 
 
-ObjectChoice: TypeAlias = Annotated[NamedChoice | AllowedChoice, Field(discriminator="type")]
+ObjectChoice: TypeAlias = Annotated[FunctionChoice | CustomChoice | AllowedChoice, Field(discriminator="type")]
+
+
+def _chosen(choice: FunctionChoice | CustomChoice) -> str:
+    return choice.function.name if isinstance(choice, FunctionChoice) else choice.custom.name
 
 
 class StreamOptions(Shape):
@@ -226,6 +279,8 @@ class ChatRequest(Shape):
     reasoning_effort: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     user: str | None = None
@@ -236,7 +291,7 @@ class ChatRequest(Shape):
     tools: list[ChatTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | ObjectChoice | None = None
     functions: list[FunctionTool] | None = None
-    function_call: Literal["none", "auto"] | ChosenFunction | None = None
+    function_call: Literal["none", "auto"] | Chosen | None = None
     skill_agent: Extension = Field(default_factory=Extension)
 
     @property
@@ -250,11 +305,15 @@ class ChatRequest(Shape):
     def as_tools(self) -> list[ToolSpec]:
         if self.tools is None:
             return [function.as_spec() for function in self.functions or ()]
-        specs = [tool.function.as_spec() for tool in self.tools]
+        specs = [(t.function if isinstance(t, ChatFunction) else t.custom).as_spec() for t in self.tools]
         if not isinstance(self.tool_choice, AllowedChoice):
             return specs
-        allowed = {tool.function.name for tool in self.tool_choice.allowed_tools.tools}
-        return [spec for spec in specs if spec.name in allowed]
+        return [spec for spec in specs if spec.name in self.tool_choice.allowed_tools.names]
+
+    @property
+    def custom_names(self) -> frozenset[str]:
+        """The tools whose calls go back as custom ones."""
+        return frozenset(tool.custom.name for tool in self.tools or () if isinstance(tool, ChatCustom))
 
     def as_options(self) -> Options:
         if "audio" in (self.modalities or ()):
@@ -275,14 +334,16 @@ class ChatRequest(Shape):
             response_format=self.response_format.as_format() if self.response_format else None,
             parallel_tool_calls=False if self.legacy else self.parallel_tool_calls,
             tool_choice=self._choice(),
+            logprobs=self.logprobs,
+            top_logprobs=self.top_logprobs,
         )
 
     def _choice(self) -> ToolChoice:
         choice = self.function_call if self.tools is None and self.functions else self.tool_choice
         match choice:
-            case NamedChoice():
-                return ToolChoice("tool", choice.function.name)
-            case ChosenFunction():
+            case FunctionChoice() | CustomChoice():
+                return ToolChoice("tool", _chosen(choice))
+            case Chosen():
                 return ToolChoice("tool", choice.name)
             case AllowedChoice():
                 return ToolChoice(choice.allowed_tools.mode)
@@ -303,30 +364,8 @@ def _part(part: ContentPart) -> Part:
         case RefusalPart():
             return Refusal(clean(part.refusal))
         case ImagePart():
-            return _image(part.image_url)
+            return media.image(part.image_url.url, part.image_url.detail)
         case FilePart():
-            media_type, data = _data_uri(part.file.file_data, "file.file_data")
-            return File(media_type, data, part.file.filename or "")
+            return media.file(part.file.file_data, part.file.filename)
         case AudioPart():
             return Audio(part.input_audio.format, part.input_audio.data)
-
-
-def _image(image: ImageUrl) -> Image:
-    if image.url.startswith("https://"):
-        return Image(url=image.url, detail=image.detail or "")
-    media_type, data = _data_uri(image.url, "image_url.url")
-    return Image(media_type, data, detail=image.detail or "")
-
-
-def _data_uri(uri: str, param: str) -> tuple[str, str]:
-    """Media type and base64 of RFC 2397's `data:<type>;base64,<data>`."""
-    head, comma, data = uri.partition(",")
-    media_type = head.removeprefix("data:").removesuffix(";base64").partition(";")[0]
-    try:
-        if not (comma and head.startswith("data:") and head.endswith(";base64") and media_type):
-            raise ValueError
-        b64decode(data, validate=True)
-    except (ValueError, binascii.Error):
-        message = f"{param}: expected data:<media type>;base64,<data> (or an https address, for images)"
-        raise ApiError(400, message, "invalid_value", param) from None
-    return media_type, data

@@ -68,6 +68,7 @@ async def chat_completions(request: Request) -> Response:
         activity=bool(asked.skill_agent.activity),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
         legacy=asked.legacy,
+        custom=asked.custom_names,
     )
     parked: Parked = request.app.state.parked
     messages, how = parked.restore(asked.as_messages()), _how(asked, served)

@@ -17,6 +17,7 @@ from messages import (
     ProviderEvent,
     Reasoning,
     ReasoningDelta,
+    ReasoningDone,
     Refusal,
     RefusalDelta,
     Stop,
@@ -38,6 +39,7 @@ STOPS: Mapping[str, Stop] = {
     "pause_turn": "pause",
     "refusal": "content_filter",
 }
+THINKING = ("thinking", "redacted_thinking")
 
 
 class Answer:
@@ -68,6 +70,8 @@ class Answer:
                 yield from self._open(payload["index"], payload["content_block"])
             case "content_block_delta":
                 yield from self._delta(payload["index"], payload["delta"])
+            case "content_block_stop":
+                yield from self._close(payload["index"])
             case "message_delta":
                 self._change(payload.get("delta") or {}, payload.get("usage") or {})
             case "message_stop":
@@ -82,6 +86,7 @@ class Answer:
         self._change(message, message.get("usage") or {})
         for index, block in enumerate(message.get("content") or ()):
             yield from self._open(index, block)
+            yield from self._close(index)
 
     def _change(self, delta: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
         self._stop = delta.get("stop_reason") or self._stop
@@ -99,6 +104,12 @@ class Answer:
                 self._positions[index] = len(self._positions)
                 given = json.dumps(block["input"]) if block.get("input") else ""
                 yield ToolCallDelta(self._positions[index], string(block["id"]), string(block["name"]), given)
+
+    def _close(self, index: int) -> Iterator[ProviderEvent]:
+        block = self._blocks.get(index)
+        part = self._part(index, block) if block and block["type"] in THINKING else None
+        if isinstance(part, Reasoning):
+            yield ReasoningDone(part)
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
         block = self._blocks[index]

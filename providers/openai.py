@@ -76,6 +76,8 @@ _OPTIONAL = frozenset(
         "prompt_cache_key",
         "safety_identifier",
         "reasoning_effort",
+        "logprobs",
+        "top_logprobs",
         "strict",
     )
 )
@@ -182,6 +184,8 @@ class ChatCompletions:
             "prompt_cache_key": options.cache_key,
             "safety_identifier": options.user,
             "response_format": _format(options.response_format),
+            "logprobs": options.logprobs,
+            "top_logprobs": options.top_logprobs if options.logprobs else None,
         }
         body = {**quirks.sampling, **{name: value for name, value in wanted.items() if value is not None}}
         for name in self._refused & body.keys():

@@ -15,6 +15,7 @@ from messages import (
     ProviderEvent,
     Reasoning,
     ReasoningDelta,
+    ReasoningDone,
     Refusal,
     RefusalDelta,
     Stop,
@@ -55,6 +56,7 @@ class Answer:
         self._provider = info.id.partition("/")[0]
         self._text = self._reasoning = self._refusal = ""
         self._reasoning_field = ""
+        self._reasoning_told = False
         self._calls = CallAssembler(taken)
         self._stop = ""
         self._usage = Usage()
@@ -74,10 +76,12 @@ class Answer:
     def _choice(self, choice: Mapping[str, Any]) -> Iterator[ProviderEvent]:
         delta = choice.get("delta") or choice.get("message") or {}
         yield from self._reason(delta)
-        yield from self._content(delta.get("content"))
+        yield from self._content(delta.get("content"), _logprobs(choice))
         if refusal := delta.get("refusal"):
             self._refusal += refusal
             yield RefusalDelta(refusal)
+        if delta.get("tool_calls"):
+            yield from self._reasoned_whole()
         for call in delta.get("tool_calls") or ():
             yield from self._calls.feed(call)
         if function := delta.get("function_call"):
@@ -95,7 +99,18 @@ class Answer:
         self._reasoning += text
         return ReasoningDelta(text)
 
-    def _content(self, content: object) -> Iterator[ProviderEvent]:
+    def _reasoned_whole(self) -> Iterator[ReasoningDone]:
+        """Told once, before what comes behind the reasoning."""
+        if self._reasoning and not self._reasoning_told:
+            self._reasoning_told = True
+            yield ReasoningDone(self._reasoning_part)
+
+    @property
+    def _reasoning_part(self) -> Reasoning:
+        echo = {self._reasoning_field: self._reasoning} if self._reasoning_field else None
+        return Reasoning(self._reasoning, echo)
+
+    def _content(self, content: object, logprobs: tuple[Mapping[str, Any], ...]) -> Iterator[ProviderEvent]:
         """A string, or a list of parts: text, Mistral's `thinking`, Databricks' `reasoning` with a summary."""
         if not isinstance(content, list):
             content = [{"type": "text", "text": string(content)}]
@@ -105,8 +120,9 @@ class Answer:
                 words = inner if isinstance(inner, str) else "".join(p.get("text") or "" for p in inner)
                 yield self._reasoned(words)
             elif text := part.get("text"):
+                yield from self._reasoned_whole()
                 self._text += text
-                yield TextDelta(text)
+                yield TextDelta(text, logprobs)
 
     @property
     def finished(self) -> bool:
@@ -115,12 +131,12 @@ class Answer:
 
     def finish(self) -> Iterator[ProviderEvent]:
         yield from self._calls.finish()
+        yield from self._reasoned_whole()
         calls = self._calls.calls()
         stop = self._stopped(bool(calls))
-        echo = {self._reasoning_field: self._reasoning} if self._reasoning_field else None
         parts: list[Part] = []
         if self._reasoning:
-            parts.append(Reasoning(self._reasoning, echo))
+            parts.append(self._reasoning_part)
         if self._text:
             parts.append(Text(self._text))
         if self._refusal:
@@ -143,6 +159,13 @@ class Answer:
         if called and stop == "stop":
             return "tool_calls"
         return "stop" if stop == "tool_calls" and not called else stop
+
+
+def _logprobs(choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Of the tokens of this delta, as they are: https://platform.openai.com/docs/api-reference/chat/object"""
+    found = choice.get("logprobs")
+    tokens = found.get("content") if isinstance(found, dict) else None
+    return tuple(token for token in tokens if isinstance(token, dict)) if isinstance(tokens, list) else ()
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:

@@ -20,6 +20,7 @@ from messages import (
     ProviderEvent,
     Reasoning,
     ReasoningDelta,
+    ReasoningDone,
     Request,
     Stop,
     Text,
@@ -106,7 +107,7 @@ def _events(part: Part, position: int) -> list[ProviderEvent]:
             words = text.split(" ")
             return [TextDelta(word if i == 0 else f" {word}") for i, word in enumerate(words) if word or i]
         case Reasoning(text):
-            return [ReasoningDelta(text)] if text else []
+            return [*([ReasoningDelta(text)] if text else ()), ReasoningDone(part)]
         case ToolCall(id, name, arguments):
             return [ToolCallDelta(position, id, name, arguments)]
         case _:

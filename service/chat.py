@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import orjson
 
 from bodies import ApiError
+from custom_tools import input_of
 from messages import (
     Event,
     Finish,
     Reasoning,
     ReasoningDelta,
+    ReasoningDone,
     Refusal,
     RefusalDelta,
     SkillActivated,
@@ -40,12 +42,21 @@ SHOWN = 2000
 class ChatAnswer:
     """One answer: its id, and how its parts are written."""
 
-    def __init__(self, model: str, activity: bool = False, include_usage: bool = False, legacy: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        activity: bool = False,
+        include_usage: bool = False,
+        legacy: bool = False,
+        custom: Collection[str] = (),
+    ) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.model = model
         self._activity = activity
         self._legacy = legacy
+        self._custom = custom
+        self._held: set[tuple[int, int]] = set()
         self._include_usage = include_usage
         self._usage = Usage()
         self._begun: set[int] = set()
@@ -81,8 +92,9 @@ class ChatAnswer:
         if finish.calls and self._legacy:
             message["function_call"] = _call(finish.calls[0])["function"]
         elif finish.calls:
-            message["tool_calls"] = [_call(call) for call in finish.calls]
-        return {"index": index, "message": message, "logprobs": None, "finish_reason": self._reason(finish)}
+            message["tool_calls"] = [_call(call, self._custom) for call in finish.calls]
+        logprobs = _logprobs(finish.logprobs)
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self._reason(finish)}
 
     def _reason(self, finish: Finish) -> str:
         return "function_call" if self._legacy and finish.reason == "tool_calls" else finish.reason
@@ -107,17 +119,19 @@ class ChatAnswer:
     def chunk(self, event: Event, index: int = 0) -> bytes:
         """An event's bytes, which may be none; the first ones open the choice."""
         match event:
-            case TextDelta(text):
-                return self._delta(index, {"content": text})
+            case TextDelta(text, logprobs):
+                return self._delta(index, {"content": text}, logprobs=_logprobs(logprobs))
             case ReasoningDelta(text):
                 return self._delta(index, {"reasoning_content": text})
             case RefusalDelta(text):
                 return self._delta(index, {"refusal": text})
+            case ReasoningDone():
+                return b""
             case ToolCallDelta():
                 return self._call_delta(index, event)
             case Finish():
                 self._usage += event.usage
-                return self._delta(index, {}, orjson.dumps(self._reason(event)))
+                return self._whole_calls(index, event) + self._delta(index, {}, orjson.dumps(self._reason(event)))
             case _:
                 return self._step(index, event)
 
@@ -127,12 +141,25 @@ class ChatAnswer:
         self._begun.add(index)
         return self._delta(index, {"role": "assistant", "content": "", "refusal": None})
 
-    def _delta(self, index: int, delta: dict[str, Any], finish: bytes = b"null") -> bytes:
+    def _delta(
+        self, index: int, delta: dict[str, Any], finish: bytes = b"null", logprobs: dict[str, Any] | None = None
+    ) -> bytes:
         head = b'[{"index":%d,"delta":' % index
-        choice = head + orjson.dumps(delta) + b',"logprobs":null,"finish_reason":' + finish + b"}]"
+        told = orjson.dumps(logprobs) if logprobs else b"null"
+        choice = head + orjson.dumps(delta) + b',"logprobs":' + told + b',"finish_reason":' + finish + b"}]"
         return self.open(index) + self._prefix + choice + self._suffix
 
+    def _whole_calls(self, index: int, finish: Finish) -> bytes:
+        """Calls of custom tools, whose text is known only when their JSON is whole."""
+        calls = [(at, call) for at, call in enumerate(finish.calls) if (index, at) in self._held]
+        told = [{"index": at, **_call(call, self._custom)} for at, call in calls]
+        return self._delta(index, {"tool_calls": told}) if told else b""
+
     def _call_delta(self, index: int, delta: ToolCallDelta) -> bytes:
+        if delta.name in self._custom:
+            self._held.add((index, delta.index))
+        if (index, delta.index) in self._held:
+            return b""
         if not self._legacy:
             return self._delta(index, {"tool_calls": [_call_delta(delta)]})
         function = _call_delta(delta)["function"]
@@ -146,12 +173,18 @@ class ChatAnswer:
         return self.open(index) + self._prefix + empty + shown
 
 
+def _logprobs(tokens: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    return {"content": list(tokens), "refusal": None} if tokens else None
+
+
 def _joined(finish: Finish, kind: type[Reasoning] | type[Refusal]) -> str:
     said = (part for message in finish.messages if message.role == "assistant" for part in message.parts)
     return "".join(part.text for part in said if isinstance(part, kind))
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _call(call: ToolCall, custom: Collection[str] = ()) -> dict[str, Any]:
+    if call.name in custom:
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": input_of(call.arguments)}}
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 

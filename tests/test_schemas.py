@@ -102,7 +102,7 @@ def test_a_body_that_is_no_json_object_is_refused(served: Service, body: bytes, 
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls", TYPE),
         ({"tools": {}}, "tools", TYPE),
         ({"tools": [{"type": "function"}]}, "tools[0].function", MISSING),
-        ({"tools": [{"type": "magic"}]}, "tools[0].type", VALUE),
+        ({"tools": [{"type": "magic"}]}, "tools[0]", TYPE),
         (tool(), "tools[0].function.name", MISSING),
         (tool(name="a b"), "tools[0].function.name", VALUE),
         (tool(name=""), "tools[0].function.name", VALUE),
@@ -144,9 +144,49 @@ def test_a_wrong_field_is_named(served: Service, fields: dict[str, Any], param: 
 def test_a_bad_data_uri_is_refused(served: Service, uri: str) -> None:
     image = {"type": "image_url", "image_url": {"url": uri}}
     file = {"type": "file", "file": {"file_data": uri}}
-    for part, param in ((image, "image_url.url"), (file, "file.file_data")):
+    for part, place in ((image, "image_url.url"), (file, "file.file_data")):
         response = served.post(user(part))
-        assert response.status_code == 400 and read_error(response)["param"] == param
+        assert response.status_code == 400
+        assert read_error(response)["param"] == f"messages[0].content[0].{place}"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "[::1]",
+        "[fd00::1]",
+        "[::ffff:10.0.0.1]",
+        "localhost",
+        "db.internal",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+    ],
+)
+def test_an_image_in_a_private_network_is_refused(served: Service, host: str) -> None:
+    image = {"type": "image_url", "image_url": {"url": f"https://{host}/a.png"}}
+    error = read_error(served.post(user(image)))
+    assert (error["param"], error["code"]) == ("messages[0].content[0].image_url.url", VALUE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": [{"role": "user", "content": "a\0b"}]}, "messages[0].content"),
+        (
+            {"messages": [*HI, {"role": "user", "content": [{"type": "text", "text": "\0"}]}]},
+            "messages[1].content[0].text",
+        ),
+        ({"user": "\0"}, "user"),
+        ({"skill_agent": {"skills": ["a", "\0"]}}, "skill_agent.skills[1]"),
+    ],
+)
+def test_a_nul_character_is_refused(served: Service, fields: dict[str, Any], param: str) -> None:
+    error = read_error(served.post({"messages": HI, **fields}))
+    assert (error["param"], error["code"]) == (param, VALUE)
 
 
 def test_many_wrong_requests_at_once_leave_the_server_well(served: Service) -> None:
