@@ -49,17 +49,21 @@ class Shape(BaseModel):
 
 def read(shape: type[S], body: bytes) -> S:
     """Raises `ApiError` 400 with the field that is wrong."""
+    return fitted(shape, parsed(body))
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """A JSON object without the nulls at its top, which mean unset. Raises `ApiError` 400."""
     try:
-        found = _parsed(body)
+        found = _loaded(body)
     except orjson.JSONDecodeError as error:
         raise ApiError(400, f"the body is not valid JSON: {error}", "invalid_json") from None
     if not isinstance(found, dict):
         raise ApiError(400, "the body must be a JSON object", "invalid_type")
-    # JSON null means unset, everywhere at the top level.
     found = {name: value for name, value in found.items() if value is not None}
     if b"\\u0000" in body:
         _refuse_nul(found)
-    return fitted(shape, found)
+    return found
 
 
 def fitted(shape: type[S], found: dict[str, Any]) -> S:
@@ -70,7 +74,7 @@ def fitted(shape: type[S], found: dict[str, Any]) -> S:
         raise _api_error(error, found) from None
 
 
-def _parsed(body: bytes) -> Any:
+def _loaded(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -225,9 +225,10 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDone:
-    """A piece of reasoning is over; `part` has it whole, with what the provider needs back."""
+    """A piece of reasoning is over; `part` has it whole, with what its `origin` needs back."""
 
     part: Reasoning
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

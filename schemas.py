@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field
 
 import media
-from bodies import ApiError as ApiError
-from bodies import Shape, read
+from bodies import ApiError, Shape
 from custom_tools import InputFormat, as_arguments, custom_spec
 from media import Base64, DataUri, ImageAddress
 from messages import (
@@ -189,7 +188,17 @@ class ChatCustom(Shape):
     custom: CustomTool
 
 
-ChatTool: TypeAlias = Annotated[ChatFunction | ChatCustom, Field(discriminator="type")]
+def _nested(tool: Any) -> Any:
+    """Also where name and parameters stand beside the type, as in the Responses API: some editors send that."""
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    if kind in ("function", "custom") and kind not in tool and "name" in tool:
+        return {"type": kind, kind: tool}
+    return tool
+
+
+ChatTool: TypeAlias = Annotated[
+    Annotated[ChatFunction | ChatCustom, Field(discriminator="type")], BeforeValidator(_nested)
+]
 
 
 class Chosen(Shape):
@@ -350,11 +359,6 @@ class ChatRequest(Shape):
             case None:
                 return ToolChoice()
         return ToolChoice(choice)
-
-
-def read_chat_request(body: bytes) -> ChatRequest:
-    """Raises `ApiError` 400 with the field that is wrong."""
-    return read(ChatRequest, body)
 
 
 def _part(part: ContentPart) -> Part:

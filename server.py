@@ -12,14 +12,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
-import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,19 +29,20 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from bodies import ApiError
-from messages import Event, Finish
 from providers.base import Provider, ProviderError
 from providers.http import warm
-from schemas import ChatRequest, read_chat_request
+from response_schemas import ResponseRequest
+from schemas import ChatRequest
 from service import log as service_log
-from service.access import Access, response_of
+from service.access import Access, Json, response_of
 from service.auth import Auth
-from service.chat import ChatAnswer
+from service.completions import Completions
 from service.errors import api_error
-from service.models import Models, Served
+from service.models import AGENT, Models
 from service.parked import Parked
-from service.streams import EventStream, side_by_side, while_connected
-from settings import Settings, SettingsError
+from service.responses import Responses
+from service.storage import Storage
+from settings import Settings, SettingsError, default_store
 from skill_store import SkillError
 from structured import SchemaError
 
@@ -50,58 +50,6 @@ log = logging.getLogger(service_log.NAME)
 SERVICE = "openai-compatible-api"
 DRAIN_SECONDS = 10
 """That answers may still take when the service is told to stop; Databricks kills after 15."""
-
-
-class Json(Response):
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
-
-
-async def chat_completions(request: Request) -> Response:
-    state: Models = request.app.state.models
-    asked = read_chat_request(await request.body())
-    served = state.find(asked.model)
-    answer = ChatAnswer(
-        served.name,
-        activity=bool(asked.skill_agent.activity),
-        include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
-        legacy=asked.legacy,
-        custom=asked.custom_names,
-    )
-    parked: Parked = request.app.state.parked
-    messages, how = parked.restore(asked.as_messages()), _how(asked, served)
-    runs = side_by_side([_parking(served.agent.stream(messages, **how), parked) for _ in range(asked.n)])
-    if asked.stream:
-        in_band = partial(_told, request)
-        return EventStream(answer.chunks(runs, in_band), answer.open, partial(_failed, request))
-    return Json(answer.whole(await while_connected(request.receive, _finishes(runs))))
-
-
-async def _parking(events: AsyncGenerator[Event, None], parked: Parked) -> AsyncGenerator[Event, None]:
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, Finish):
-                parked.keep(event)
-            yield event
-
-
-async def _finishes(runs: AsyncGenerator[tuple[int, Event], None]) -> list[Finish]:
-    """The ends of the runs, in their order."""
-    async with aclosing(runs):
-        ends = [(index, event) async for index, event in runs if isinstance(event, Finish)]
-    return [finish for _, finish in sorted(ends, key=itemgetter(0))]
-
-
-def _how(asked: ChatRequest, served: Served) -> dict[str, Any]:
-    extension = asked.skill_agent
-    return {
-        "skills": extension.skills,
-        "activate": extension.activate or served.skill,
-        "client_tools": asked.as_tools(),
-        "options": asked.as_options(),
-    }
 
 
 async def list_models(request: Request) -> Response:
@@ -132,6 +80,11 @@ async def health(_: Request) -> Response:
     return Json({"status": "healthy"})
 
 
+async def agent_info(_: Request) -> Response:
+    """By which Databricks' tools know an agent, as MLflow's AgentServer tells it."""
+    return Json({"name": AGENT, "use_case": "agent", "agent_api": "responses", "mlflow_version": None})
+
+
 async def ready(request: Request) -> Response:
     return Json(
         {"status": "ready"} if request.app.state.ready else {"status": "not ready"},
@@ -139,16 +92,16 @@ async def ready(request: Request) -> Response:
     )
 
 
-def _told(request: Request, error: Exception) -> ApiError:
+def _told(secrets: Sequence[str], error: Exception) -> ApiError:
     """The error as the client may see it; what is ours to mend is in the log whole."""
-    found = api_error(error, request.app.state.secrets)
+    found = api_error(error, secrets)
     if found.status == 500:
         log.error("an answer failed", exc_info=error)
     return found
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return response_of(_told(request, error))
+    return response_of(request.app.state.told(error))
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -165,6 +118,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     yield
     app.state.ready = False
     await warming
+    await app.state.responses.aclose()
+    await app.state.storage.aclose()
     await models.aclose()
 
 
@@ -175,6 +130,7 @@ def _warm(models: Models) -> None:
         log.warning("%s", problem)
     log.info("skill-agent answers with %s, %d skills", models.default, len(catalog.skills))
     ChatRequest.model_rebuild()
+    ResponseRequest.model_rebuild()
     warm()
 
 
@@ -200,8 +156,19 @@ async def no_completions(_: Request) -> Response:
 def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
     """The service. `provider` answers instead of the settings' model. Raises `SettingsError`."""
     settings = settings or Settings.from_env()
+    told = partial(_told, settings.secrets)
+    models, storage = Models(settings, provider=provider), Storage(settings.store)
+    parked = Parked(storage)
+    responses = Responses(models, storage, parked, told)
+    completions = Completions(models, parked, responses.reader, told)
     api = [
-        Route("/chat/completions", chat_completions, methods=["POST"]),
+        Route("/chat/completions", completions.create, methods=["POST"]),
+        Route("/responses", responses.create, methods=["POST"]),
+        Route("/responses/compact", responses.compact, methods=["POST"]),
+        Route("/responses/{id}", responses.retrieve, methods=["GET"]),
+        Route("/responses/{id}", responses.delete, methods=["DELETE"]),
+        Route("/responses/{id}/cancel", responses.cancel, methods=["POST"]),
+        Route("/responses/{id}/input_items", responses.input_items, methods=["GET"]),
         Route("/completions", no_completions, methods=["POST"]),
         Route("/models", list_models),
         Route("/models/{name:path}", one_model),
@@ -211,6 +178,10 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
         routes=[
             Route("/health", health),
             Route("/ready", ready),
+            Route("/agent/info", agent_info),
+            Route("/responses", responses.create_for_databricks, methods=["POST"]),
+            Route("/responses/{id}", responses.retrieve, methods=["GET"]),
+            Route("/invocations", responses.create_for_databricks, methods=["POST"]),
             Mount("/v1", routes=api),
             Mount("/api/v1", routes=api),
         ],
@@ -224,9 +195,10 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
         },
         lifespan=_lifespan,
     )
-    app.state.models = Models(settings, provider=provider)
-    app.state.parked = Parked()
-    app.state.secrets = settings.secrets
+    app.state.models = models
+    app.state.storage = storage
+    app.state.responses = responses
+    app.state.told = told
     app.state.started = int(time.time())
     app.state.ready = False
     return app
@@ -246,7 +218,7 @@ def _created() -> Starlette:
         service_log.set_up(settings.log, settings.secrets)
         if settings.auth == "none":
             log.warning("SKILL_AGENT_AUTH=none: whoever can reach this service is served")
-        return create_app(settings)
+        return create_app(replace(settings, store=settings.store or default_store()))
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")
 

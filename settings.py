@@ -68,6 +68,9 @@ class Settings:
     cors: tuple[str, ...] = ()
     """SKILL_AGENT_CORS: comma-separated origins whose pages may call the service, as in https://chat.example.com."""
 
+    store: str = ""
+    """SKILL_AGENT_STORE: `sqlite:///path` or `postgresql://…`. Empty: the server's is a SQLite file of the user's."""
+
     log: str = ""
     """SKILL_AGENT_LOG: `text` or `json`, with `:debug` for more. Empty: text on a terminal, else json."""
 
@@ -133,6 +136,7 @@ class Settings:
             auth=read("SKILL_AGENT_AUTH", _auth, "auto"),
             databricks_app=bool(read("DATABRICKS_APP_NAME", str, "") and read("DATABRICKS_APP_PORT", str, "")),
             cors=read("SKILL_AGENT_CORS", _origins, ()),
+            store=read("SKILL_AGENT_STORE", _store, "", secret=True),
             log=read("SKILL_AGENT_LOG", _log, ""),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
             openai_base_url=read("OPENAI_BASE_URL", _url, "https://api.openai.com/v1"),
@@ -268,6 +272,22 @@ def _log(value: str) -> str:
     if value not in ("text", "json", "text:debug", "json:debug"):
         raise ValueError("expected text, json, text:debug or json:debug")
     return value
+
+
+def _store(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if scheme not in ("sqlite", "postgresql") or not separator or (scheme == "postgresql" and not rest):
+        raise ValueError("expected sqlite:///path or postgresql://user:password@host/database")
+    if scheme == "sqlite" and rest.startswith("/~"):
+        return f"sqlite:///{os.path.expanduser(rest[1:])}"
+    return value
+
+
+def default_store(env: Mapping[str, str] | None = None) -> str:
+    """A file in the user's data folder: https://specifications.freedesktop.org/basedir-spec"""
+    env = os.environ if env is None else env
+    folder = env.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return f"sqlite:///{folder}/skill-agent/store.db"
 
 
 def _claude_api(value: str) -> str:

@@ -109,7 +109,7 @@ class Answer:
         block = self._blocks.get(index)
         part = self._part(index, block) if block and block["type"] in THINKING else None
         if isinstance(part, Reasoning):
-            yield ReasoningDone(part)
+            yield ReasoningDone(part, self._info.id)
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
         block = self._blocks[index]

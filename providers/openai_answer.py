@@ -103,7 +103,7 @@ class Answer:
         """Told once, before what comes behind the reasoning."""
         if self._reasoning and not self._reasoning_told:
             self._reasoning_told = True
-            yield ReasoningDone(self._reasoning_part)
+            yield ReasoningDone(self._reasoning_part, self._info.id)
 
     @property
     def _reasoning_part(self) -> Reasoning:

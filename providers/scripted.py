@@ -80,7 +80,7 @@ class ScriptedProvider:
                 continue
             said = self._said(part)
             parts.append(said)
-            for event in _events(said, sum(isinstance(p, ToolCall) for p in parts) - 1):
+            for event in _events(said, sum(isinstance(p, ToolCall) for p in parts) - 1, self.info.id):
                 yield event
         message = Message("assistant", tuple(parts), self.info.id)
         stop: Stop = play.stop or ("tool_calls" if message.calls else "stop")
@@ -101,13 +101,13 @@ def _play(line: Line) -> Play:
     return Play([line]) if isinstance(line, str | ProviderError) else Play(line)
 
 
-def _events(part: Part, position: int) -> list[ProviderEvent]:
+def _events(part: Part, position: int, origin: str) -> list[ProviderEvent]:
     match part:
         case Text(text):
             words = text.split(" ")
             return [TextDelta(word if i == 0 else f" {word}") for i, word in enumerate(words) if word or i]
         case Reasoning(text):
-            return [*([ReasoningDelta(text)] if text else ()), ReasoningDone(part)]
+            return [*([ReasoningDelta(text)] if text else ()), ReasoningDone(part, origin)]
         case ToolCall(id, name, arguments):
             return [ToolCallDelta(position, id, name, arguments)]
         case _:

@@ -6,7 +6,9 @@ import logging
 import re
 import time
 import uuid
+from typing import Any
 
+import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,6 +58,13 @@ class Access:
             await response_of(api_error(error))(scope, receive, sending)
         finally:
             _note(scope, status, (time.monotonic() - begun) * 1000, request_id.decode())
+
+
+class Json(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return content if isinstance(content, bytes) else orjson.dumps(content)
 
 
 def response_of(error: ApiError) -> Response:

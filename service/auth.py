@@ -23,18 +23,30 @@ class Auth:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self._keys = settings.api_keys
-        self._open = settings.auth == "none" or settings.databricks_app
+        self._open = settings.auth == "none"
+        self._behind_proxy = settings.databricks_app and not self._open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN or self._admits(scope):
+        if scope["type"] != "http" or scope["path"] in OPEN:
             await self.app(scope, receive, send)
             return
-        await response_of(self._refusal())(scope, receive, send)
+        caller = self._caller(scope)
+        if caller is None:
+            await response_of(self._refusal())(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self.app(scope, receive, send)
 
-    def _admits(self, scope: Scope) -> bool:
+    def _caller(self, scope: Scope) -> str | None:
+        """Whose the things are that this request stores: the key's name, the proxy's user, "" for anyone's. None is
+        not admitted.
+        """
         if self._keys:
-            return any(_matches(key, self._keys) for key in _keys_of(scope["headers"]))
-        return self._open or _is_loopback(scope)
+            names = (_matching(key, self._keys) for key in _keys_of(scope["headers"]))
+            return next((f"key:{name}" for name in names if name), None)
+        if self._behind_proxy:
+            return f"user:{_header(scope, b'x-forwarded-user')}"
+        return "" if self._open or _is_loopback(scope) else None
 
     def _refusal(self) -> ApiError:
         if self._keys:
@@ -55,9 +67,15 @@ def _keys_of(headers: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
     return shown
 
 
-def _matches(key: bytes, known: Sequence[tuple[str, str]]) -> bool:
+def _matching(key: bytes, known: Sequence[tuple[str, str]]) -> str:
+    """The key's name, "" for none; all are compared, whichever it is."""
     digest = hashlib.sha256(key).hexdigest().encode()
-    return any(hmac.compare_digest(digest, held.encode()) for _, held in known)
+    found = [name for name, held in known if hmac.compare_digest(digest, held.encode())]
+    return found[0] if found else ""
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for header, value in scope["headers"] if header == name), "")
 
 
 def _is_loopback(scope: Scope) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from agent_loop import Agent
 from bodies import ApiError
+from messages import Event, Message, Options, ToolSpec
 from providers import default_model, resolve
 from providers.base import Provider
 from providers.http import Http
+from schemas import Extension
 from settings import Settings, SettingsError
 from skill_store import SkillStore
 
@@ -27,6 +29,16 @@ class Served:
     name: str
     agent: Agent
     skill: str = ""
+
+    def run(
+        self, messages: Sequence[Message], extension: Extension, tools: Sequence[ToolSpec], options: Options
+    ) -> AsyncGenerator[Event, None]:
+        """Begins a run as a request asks for it. Raises `SkillError` and `SchemaError` before it begins."""
+        activate = extension.activate or self.skill
+        self.agent.skill_choice(extension.skills, activate)
+        return self.agent.stream(
+            messages, skills=extension.skills, activate=activate, client_tools=tools, options=options
+        )
 
 
 class Models:

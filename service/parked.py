@@ -1,4 +1,4 @@
-"""Runs that wait for their client: what the agent did beside the calls that the client answers.
+"""Turns that wait for their client: what the agent did beside the calls that the client answers.
 
 A client's history holds its own calls only. When it comes back with their results, the message that it saw is put
 back as it really was: with the agent's calls and results, reasoning and signatures.
@@ -6,42 +6,84 @@ back as it really was: with the agent's calls and results, reasoning and signatu
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
-from messages import Finish, Message
+from messages import Event, Finish, Message, Text, ToolCall
+from service.log import NAME
+from service.packing import pack, unpack
+from service.storage import Storage
 
-SECONDS = 3600.0
-MOST = 2000
-"""Runs."""
+log = logging.getLogger(NAME)
 
 
 class Parked:
-    """Kept in this process; where a run is gone, the conversation goes on without it."""
+    """Kept in the store for an hour; where a turn is gone, the conversation goes on without it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._runs: OrderedDict[frozenset[str], tuple[float, tuple[Message, ...]]] = OrderedDict()
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
 
-    def keep(self, finish: Finish) -> None:
-        ids = frozenset(call.id for call in finish.calls)
-        if not ids:
+    async def keeping(self, owner: str, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        """The events of a run; its end is kept before anyone is told of it."""
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Finish):
+                    await self.keep(owner, event)
+                yield event
+
+    async def keep(self, owner: str, finish: Finish) -> None:
+        if not finish.calls or _is_all_seen(finish):
             return
-        self._forget(self._clock() - SECONDS)
-        self._runs[ids] = (self._clock(), finish.messages)
+        try:
+            store = await self._storage.open()
+            await store.keep_turn(_key(owner, finish.calls), pack(finish.messages))
+        except Exception:
+            log.warning("a turn that waits for its client could not be stored", exc_info=True)
 
-    def restore(self, messages: Sequence[Message]) -> list[Message]:
+    async def restore(self, owner: str, messages: Sequence[Message]) -> list[Message]:
         """The history with each message that was cut down for its client whole again."""
-        self._forget(self._clock() - SECONDS)
-        return [whole for message in messages for whole in self._whole(message)]
+        keys = [_key(owner, message.calls) if message.calls else "" for message in messages]
+        found = await self._found([key for key in keys if key])
+        whole: list[Message] = []
+        for key, message in zip(keys, messages, strict=True):
+            turn = unpack(found[key]) if key in found else []
+            whole += turn if _holds(turn, message.calls) else [message]
+        return whole
 
-    def _whole(self, message: Message) -> Sequence[Message]:
-        ids = frozenset(call.id for call in message.calls)
-        if message.role != "assistant" or ids not in self._runs:
-            return (message,)
-        return self._runs[ids][1]
+    async def _found(self, keys: Sequence[str]) -> dict[str, bytes]:
+        if not keys:
+            return {}
+        try:
+            return await (await self._storage.open()).turns(keys)
+        except Exception:
+            log.warning("turns that waited for their client could not be read", exc_info=True)
+            return {}
 
-    def _forget(self, before: float) -> None:
-        while self._runs and (len(self._runs) > MOST or next(iter(self._runs.values()))[0] < before):
-            self._runs.popitem(last=False)
+
+def _is_all_seen(finish: Finish) -> bool:
+    """Whether the client's own history holds everything that happened."""
+    (*earlier, last) = finish.messages
+    seen = [part for part in last.parts if isinstance(part, Text | ToolCall) and not part.opaque]
+    return not earlier and len(seen) == len(last.parts) and len(last.calls) == len(finish.calls)
+
+
+def _key(owner: str, calls: Sequence[ToolCall]) -> str:
+    ids = json.dumps([owner, *sorted(call.id for call in calls)])
+    return hashlib.sha256(ids.encode()).hexdigest()
+
+
+def _holds(turn: Sequence[Message], calls: Sequence[ToolCall]) -> bool:
+    """Whether these calls were made in the turn: some servers give the same ids in every conversation."""
+    made = {call.id: _arguments(call) for message in turn for call in message.calls}
+    return bool(turn) and all(made.get(call.id) == _arguments(call) for call in calls)
+
+
+def _arguments(call: ToolCall) -> object:
+    """Parsed, as clients write the JSON anew."""
+    try:
+        return [json.loads(call.arguments or "{}")]
+    except (ValueError, RecursionError):
+        return call.arguments

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ import pytest
 
 from messages import Finish, Message, Text, ToolCall, ToolResult, Usage, user
 from server import create_app
-from service.parked import SECONDS, Parked
+from service.parked import Parked
+from service.storage import Storage
+from service.store import TURN_SECONDS
 from settings import Settings
 from tests.servers import serve
 from tests.upstream import Upstream, chat_chunks, claude_events, sse
@@ -83,13 +88,67 @@ def test_where_it_is_gone_the_conversation_is_still_valid(up: Upstream, skills: 
     assert [message["role"] for message in up.requests[0].json["messages"]] == ["system", "user", "assistant", "tool"]
 
 
-def test_a_run_is_kept_for_an_hour() -> None:
-    now = [0.0]
-    parked = Parked(lambda: now[0])
-    whole = Message("assistant", (ToolCall("a", "ours"), ToolCall("b", "theirs")))
+def test_another_process_puts_the_turn_back_too(up: Upstream, skills: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        model="openai/m",
+        openai_base_url=f"{up.url}/v1",
+        openai_api_key="k",
+        skills=(skills,),
+        store=f"sqlite:///{tmp_path}/store.db",
+    )
+    up.reply(
+        sse(chat_chunks(tool_calls=[("a", "activate_skill", '{"name": "tea"}'), ("b", "price", '{"item": "tea"}')])),
+        sse(chat_chunks("3 euros")),
+    )
+    with serve(create_app(settings)) as url:
+        said = ask(url)["message"]
+    # Clients that parse the arguments write them anew.
+    said["tool_calls"][0]["function"]["arguments"] = '{ "item" : "tea" }'
+    with serve(create_app(settings)) as url:
+        ask(url, said, {"role": "tool", "tool_call_id": "b", "content": "3"})
+    _, _, whole, *results = up.requests[1].json["messages"]
+    assert [call["id"] for call in whole["tool_calls"]] == ["a", "b"]
+    assert [result["tool_call_id"] for result in results] == ["a", "b"]
+
+
+def turn() -> tuple[Message, Message, Finish]:
+    whole = Message("assistant", (ToolCall("a", "ours"), ToolCall("b", "theirs", '{"x": 1}')))
     done = Message("tool", (ToolResult("a", (Text("1"),)),))
-    parked.keep(Finish("tool_calls", "", (whole, done), Usage(), (), (ToolCall("b", "theirs"),)))
-    cut_down = Message("assistant", (ToolCall("b", "theirs"),))
-    assert parked.restore([user("hi"), cut_down]) == [user("hi"), whole, done]
-    now[0] = SECONDS + 1
-    assert parked.restore([user("hi"), cut_down]) == [user("hi"), cut_down]
+    return whole, done, Finish("tool_calls", "", (whole, done), Usage(), (), (ToolCall("b", "theirs", '{"x": 1}'),))
+
+
+async def test_a_turn_is_its_callers_and_of_its_conversation() -> None:
+    storage = Storage()
+    parked = Parked(storage)
+    whole, done, finish = turn()
+    await parked.keep("ann", finish)
+    seen = Message("assistant", (ToolCall("b", "theirs", '{"x":1}'),))
+    other = Message("assistant", (ToolCall("b", "theirs", '{"x": 2}'),))
+    assert await parked.restore("ann", [user("hi"), seen]) == [user("hi"), whole, done]
+    assert await parked.restore("ben", [user("hi"), seen]) == [user("hi"), seen]
+    assert await parked.restore("ann", [user("hi"), other]) == [user("hi"), other]
+    await storage.aclose()
+
+
+async def test_a_turn_is_kept_for_an_hour(tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    storage = Storage(f"sqlite:///{file}")
+    parked = Parked(storage)
+    whole, done, finish = turn()
+    await parked.keep("", finish)
+    seen = Message("assistant", (ToolCall("b", "theirs", '{"x": 1}'),))
+    for age, expected in ((TURN_SECONDS - 60, [whole, done]), (TURN_SECONDS + 1, [seen])):
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("UPDATE turns SET created = ?", [time.time() - age])
+            database.commit()
+        assert await parked.restore("", [seen]) == expected
+    await storage.aclose()
+
+
+async def test_a_store_that_fails_costs_the_memory_and_not_the_answer(tmp_path: Path) -> None:
+    storage = Storage(f"sqlite:///{tmp_path}/nowhere\0/store.db")
+    parked = Parked(storage)
+    *_, finish = turn()
+    await parked.keep("", finish)
+    seen = Message("assistant", (ToolCall("b", "theirs", '{"x": 1}'),))
+    assert await parked.restore("", [seen]) == [seen]

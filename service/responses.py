@@ -1,0 +1,270 @@
+"""The Responses API: answers that can be kept, gone on from, and followed while they are made."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bodies import ApiError, read
+from messages import Event, Finish, JsonFormat
+from response_schemas import CompactRequest, ResponseRequest
+from service.access import Json, response_of
+from service.background import Background
+from service.models import Models
+from service.packing import pack
+from service.parked import Parked
+from service.record import Record
+from service.response_answer import ResponseAnswer, response_usage
+from service.seal import Seal
+from service.storage import Storage
+from service.streams import EventStream, while_connected
+from service.transcript import COMPACTION, Reader, Transcript, as_text, input_items, summary
+from structured import SchemaError, Structure
+
+ENCRYPTED = "reasoning.encrypted_content"
+DONE = b"data: [DONE]\n\n"
+SUMMARISE = (
+    "Summarise the conversation above, so that you can go on from the summary alone: who wants what, what was decided, "
+    "done and found, every name, number, path and quotation that may still matter, and what is open. Write the summary "
+    "and nothing else."
+)
+PAGE, LONGEST_PAGE = 20, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request that is ready to be run."""
+
+    asked: ResponseRequest
+    record: Record
+    answer: ResponseAnswer
+    events: AsyncGenerator[Event, None]
+
+
+class Responses:
+    def __init__(self, models: Models, storage: Storage, parked: Parked, told: Callable[[Exception], ApiError]) -> None:
+        self._models = models
+        self._storage = storage
+        self._parked = parked
+        self._api_error = told
+        self._background = Background(storage, told)
+        self._made_seal: Seal | None = None
+
+    async def aclose(self) -> None:
+        await self._background.aclose()
+
+    def reader(self, owner: str) -> Reader:
+        return Reader(self._storage, self._seal, owner)
+
+    async def _seal(self) -> Seal:
+        if self._made_seal is None:
+            self._made_seal = Seal(await (await self._storage.open()).key())
+        return self._made_seal
+
+    # The endpoints
+
+    async def create(self, request: Request) -> Response:
+        return await self._create(request, named=True)
+
+    async def create_for_databricks(self, request: Request) -> Response:
+        """As MLflow's agents have it: events without names, and nothing is kept unless it is asked for."""
+        return await self._create(request, named=False)
+
+    async def retrieve(self, request: Request) -> Response:
+        record = await self._found(request)
+        if request.query_params.get("stream", "").lower() not in ("true", "1"):
+            return Json(record.body)
+        if not record.background:
+            raise ApiError(400, "stream: only a response in the background can be followed", "invalid_value", "stream")
+        return self._following(record, _number(request, "starting_after", -1), named=True)
+
+    async def delete(self, request: Request) -> Response:
+        record = await self._found(request)
+        if record.live:
+            await self._background.cancel(record)
+        await (await self._storage.open()).delete(record.id, record.owner)
+        return Json({"id": record.id, "object": "response", "deleted": True})
+
+    async def cancel(self, request: Request) -> Response:
+        record = await self._found(request)
+        if not record.background:
+            raise ApiError(400, "Only a response in the background can be cancelled.", "invalid_value")
+        ended = await self._background.cancel(record)
+        return Json((ended or record).body)
+
+    async def input_items(self, request: Request) -> Response:
+        record = await self._found(request)
+        items = orjson.loads(record.items)
+        if request.query_params.get("order", "desc") != "asc":
+            items.reverse()
+        ids = [item["id"] for item in items]
+        if (after := request.query_params.get("after")) in ids:
+            items = items[ids.index(after) + 1 :]
+        limit = min(_number(request, "limit", PAGE) or PAGE, LONGEST_PAGE)
+        page = items[:limit]
+        ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {"first_id": "", "last_id": ""}
+        return Json({"object": "list", "data": page, **ends, "has_more": len(items) > len(page)})
+
+    async def compact(self, request: Request) -> Response:
+        """A conversation as one item that only this service can read: a summary by the model."""
+        asked = read(CompactRequest, await request.body())
+        served = self._models.find(asked.model)
+        transcript = await self.reader(request.state.caller).read(asked)
+        said = as_text([*transcript.before, *transcript.heard])
+        run = served.agent.run(f"{said}\n\n{SUMMARISE}", skills=())
+        finish = await while_connected(request.receive, run)
+        sealed = (await self._seal()).close(COMPACTION, pack([summary(finish.text)]))
+        id = uuid.uuid4().hex
+        item = {"id": f"cmp_{id}", "type": COMPACTION, "encrypted_content": sealed}
+        told = {"id": f"resp_{id}", "object": "response.compaction", "created_at": int(time.time())}
+        return Json({**told, "output": [item], "usage": response_usage(finish.usage)})
+
+    # How an answer is made
+
+    async def _create(self, request: Request, named: bool) -> Response:
+        asked = read(ResponseRequest, await request.body())
+        stored = asked.store if asked.store is not None else named or bool(asked.background)
+        if asked.background and not stored:
+            raise ApiError(400, "background: a response in the background has to be stored", "invalid_value", "store")
+        job = await self._job(asked, request.state.caller, stored)
+        if asked.background:
+            await self._background.start(job.record, job.answer, job.events)
+            return self._following(job.record, -1, named) if asked.stream else Json(job.record.body)
+        if asked.stream:
+            return EventStream(
+                _framed(self._told(job), named), lambda: _frames(job.answer.begin(), named), self._failed
+            )
+        return Json(await while_connected(request.receive, self._whole(job)))
+
+    async def _job(self, asked: ResponseRequest, owner: str, stored: bool) -> Job:
+        served = self._models.find(asked.model)
+        conversation = asked.conversation.id if asked.conversation else ""
+        transcript = await self.reader(owner).read(asked, conversation)
+        options = asked.as_options()
+        _check_schema(options.response_format)
+        id = f"resp_{uuid.uuid4().hex}"
+        sealing = not stored or ENCRYPTED in (asked.include or ())
+        seal = await self._seal() if sealing else None
+        answer = ResponseAnswer(asked, served.name, id, previous=transcript.previous, stored=stored, seal=seal)
+        messages = await self._parked.restore(owner, [*asked.orders, *transcript.before, *transcript.heard])
+        events = served.run(messages, asked.skill_agent, asked.as_tools(), options)
+        record = _record(answer, asked, owner, transcript, conversation)
+        return Job(asked, record, answer, self._parked.keeping(owner, events))
+
+    async def _told(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
+        """The answer's events. What fails before the first one is raised, after it told in band."""
+        try:
+            async with aclosing(job.events):
+                async for event in job.events:
+                    told = list(job.answer.feed(event))
+                    if isinstance(event, Finish):
+                        await self._keep(job, event)
+                    for each in told:
+                        yield each
+        except Exception as error:
+            if not job.answer.begun:
+                raise
+            for each in job.answer.fail(self._api_error(error)):
+                yield each
+
+    async def _whole(self, job: Job) -> dict[str, Any]:
+        async with aclosing(job.events):
+            async for event in job.events:
+                for _ in job.answer.feed(event):
+                    pass
+                if isinstance(event, Finish):
+                    await self._keep(job, event)
+        return job.answer.resource
+
+    async def _keep(self, job: Job, finish: Finish) -> None:
+        """Before its client is told of the end: it may go on from there at once."""
+        resource = job.answer.resource
+        if not resource["store"]:
+            return
+        body, said = orjson.dumps(resource), pack(finish.messages)
+        store = await self._storage.open()
+        await store.put(replace(job.record, status=resource["status"], body=body, said=said))
+
+    def _following(self, record: Record, after: int, named: bool) -> Response:
+        events = self._background.follow(record, after)
+        return EventStream(_framed(_loaded(events), named), bytes, self._failed)
+
+    async def _failed(self, error: Exception) -> Response:
+        return response_of(self._api_error(error))
+
+    async def _found(self, request: Request) -> Record:
+        id: str = request.path_params["id"]
+        record = await self._background.current(id, request.state.caller)
+        if record is None:
+            raise ApiError(404, f"Response with id {id!r} not found.", "response_not_found", "response_id")
+        return record
+
+
+def _record(
+    answer: ResponseAnswer, asked: ResponseRequest, owner: str, transcript: Transcript, conversation: str
+) -> Record:
+    status = "queued" if asked.background else "in_progress"
+    now = time.time()
+    return Record(
+        id=answer.id,
+        owner=owner,
+        created=now,
+        status=status,
+        body=orjson.dumps({**answer.resource, "status": status}),
+        items=orjson.dumps(input_items(asked.items, answer.id)),
+        heard=pack(transcript.heard),
+        previous=transcript.previous,
+        conversation=conversation,
+        background=bool(asked.background),
+        beat=now,
+    )
+
+
+def _check_schema(wanted: JsonFormat | None) -> None:
+    try:
+        if wanted is not None:
+            Structure(wanted, by_tool=False)
+    except SchemaError as error:
+        raise ApiError(400, str(error), "invalid_value", "text.format.schema") from None
+
+
+async def _framed(events: AsyncGenerator[dict[str, Any], None], named: bool) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events):
+        async for event in events:
+            yield _frame(event, named)
+    yield DONE
+
+
+def _frames(events: Iterable[dict[str, Any]], named: bool) -> bytes:
+    return b"".join(_frame(event, named) for event in events)
+
+
+def _frame(event: dict[str, Any], named: bool) -> bytes:
+    """A server-sent event."""
+    name = b"event: " + event["type"].encode() + b"\n" if named else b""
+    return name + b"data: " + orjson.dumps(event) + b"\n\n"
+
+
+async def _loaded(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[dict[str, Any], None]:
+    async with aclosing(events):
+        async for data in events:
+            yield orjson.loads(data)
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    """A number of the query; nothing and less than 0 is unset."""
+    given = request.query_params.get(name, "")
+    if not given:
+        return default
+    if not re.fullmatch(r"-?\d{1,9}", given):
+        raise ApiError(400, f"{name}: expected a whole number", "invalid_type", name)
+    return int(given) if int(given) >= 0 else default

@@ -1,0 +1,177 @@
+"""What outlives a request: responses with their events, turns that wait for their client, the service's own key.
+
+SQLite or PostgreSQL: the address says which. Importing this imports SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from sqlalchemy import ColumnElement, Update, delete, insert, select, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from service import tables
+from service.record import LIVE, Record
+from service.tables import events, keys, responses, turns
+from settings import SettingsError
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+KEPT_SECONDS = 30 * 24 * 3600.0
+"""How long responses are kept, as OpenAI keeps them."""
+TURN_SECONDS = 3600.0
+"""How long a turn waits for its client."""
+TIDY_SECONDS = 3600.0
+
+
+class Store:
+    def __init__(self, engine: AsyncEngine, held: AsyncConnection | None) -> None:
+        self._engine = engine
+        self._held = held
+        self._tidied = 0.0
+
+    @classmethod
+    async def open(cls, url: str) -> Store:
+        """Raises `SettingsError` where the address or its driver is of no use."""
+        try:
+            address = make_url(url)
+            _make_folder(address.database)
+            engine = tables.engine(address.set(drivername=DRIVERS.get(address.drivername, address.drivername)))
+            held = await engine.connect() if address.get_backend_name() == "sqlite" else None
+            async with engine.begin() as connection:
+                await connection.run_sync(tables.create)
+        except (ImportError, OSError, SQLAlchemyError) as error:
+            why = f"cannot be used ({type(error).__name__})"
+            raise SettingsError("SKILL_AGENT_STORE", why, _without_password(url)) from error
+        return cls(engine, held)
+
+    async def aclose(self) -> None:
+        if self._held is not None:
+            await self._held.close()
+        await self._engine.dispose()
+
+    # Responses
+
+    async def put(self, record: Record) -> None:
+        """A new one."""
+        await self._tidy()
+        async with self._engine.begin() as connection:
+            await connection.execute(insert(responses).values(**asdict(record)))
+
+    async def get(self, id: str, owner: str) -> Record | None:
+        async with self._engine.begin() as connection:
+            found = await connection.execute(select(responses).where(*_of(id, owner)))
+            row = found.mappings().first()
+        return Record(**row) if row else None
+
+    async def chain(self, id: str, owner: str) -> list[Record]:
+        """The response and those before it, the oldest first; [] where one of them is gone."""
+        async with self._engine.begin() as connection:
+            found = await connection.execute(tables.chain(id, owner))
+            records = {row["id"]: Record(**row) for row in found.mappings()}
+        links: list[Record] = []
+        while id:
+            if id not in records:
+                return []
+            links.insert(0, records.pop(id))
+            id = links[0].previous
+        return links
+
+    async def last_of(self, conversation: str, owner: str) -> str:
+        """The id of the newest response of a conversation, "" where there is none."""
+        async with self._engine.begin() as connection:
+            return await connection.scalar(tables.last_of(conversation, owner)) or ""
+
+    async def progress(self, record: Record, numbered: Sequence[tuple[int, bytes]]) -> bool:
+        """The state of a run in the background and its new events, unless it has ended already: then False."""
+        rows = [{"response": record.id, "number": number, "data": data} for number, data in numbered]
+        async with self._engine.begin() as connection:
+            live = (await connection.execute(_change(record))).rowcount > 0
+            if live and rows:
+                await connection.execute(insert(events), rows)
+            return live
+
+    async def end(self, record: Record, last: Callable[[int], bytes]) -> bool:
+        """The end of a run, by another hand than its own; `last` makes the event from its number."""
+        async with self._engine.begin() as connection:
+            live = (await connection.execute(_change(record))).rowcount > 0
+            if live:
+                newest = await connection.scalar(tables.newest_event(record.id))
+                number = 0 if newest is None else newest + 1
+                row = {"response": record.id, "number": number, "data": last(number)}
+                await connection.execute(insert(events).values(row))
+            return live
+
+    async def delete(self, id: str, owner: str) -> bool:
+        async with self._engine.begin() as connection:
+            done = await connection.execute(delete(responses).where(*_of(id, owner)))
+            if done.rowcount:
+                await connection.execute(delete(events).where(events.c.response == id))
+            return bool(done.rowcount)
+
+    async def events_after(self, id: str, number: int) -> list[tuple[int, bytes]]:
+        chosen = select(events).where(events.c.response == id, events.c.number > number).order_by(events.c.number)
+        async with self._engine.begin() as connection:
+            return [(row.number, row.data) for row in await connection.execute(chosen)]
+
+    # Turns that wait for their client
+
+    async def keep_turn(self, key: str, messages: bytes) -> None:
+        await self._tidy()
+        async with self._engine.begin() as connection:
+            await connection.execute(delete(turns).where(turns.c.key == key))
+            await connection.execute(insert(turns).values(key=key, created=time.time(), messages=messages))
+
+    async def turns(self, among: Sequence[str]) -> dict[str, bytes]:
+        """By key, those that are not older than an hour."""
+        fresh = (turns.c.key.in_(among), turns.c.created >= time.time() - TURN_SECONDS)
+        async with self._engine.begin() as connection:
+            return {row.key: row.messages for row in await connection.execute(select(turns).where(*fresh))}
+
+    async def key(self) -> bytes:
+        """The service's own secret, made once for a store."""
+        with suppress(IntegrityError):  # which another process that is quicker causes
+            async with self._engine.begin() as connection:
+                if not await connection.scalar(select(keys.c.value)):
+                    await connection.execute(insert(keys).values(name="seal", value=secrets.token_bytes(32)))
+        async with self._engine.begin() as connection:
+            return bytes((await connection.execute(select(keys.c.value))).scalar_one())
+
+    async def _tidy(self) -> None:
+        """Deletes what is past its time, now and then."""
+        now = time.time()
+        if now - self._tidied < TIDY_SECONDS:
+            return
+        self._tidied = now
+        async with self._engine.begin() as connection:
+            for statement in tables.outdated(now - KEPT_SECONDS, now - TURN_SECONDS):
+                await connection.execute(statement)
+
+
+def _of(id: str, owner: str) -> tuple[ColumnElement[bool], ...]:
+    return responses.c.id == id, responses.c.owner == owner
+
+
+def _change(record: Record) -> Update:
+    """Writes what a run changes of its response, as long as it lives."""
+    changed = {"status": record.status, "body": record.body, "said": record.said, "beat": record.beat}
+    live = (*_of(record.id, record.owner), responses.c.status.in_(LIVE))
+    return update(responses).where(*live).values(**changed)
+
+
+def _make_folder(database: str | None) -> None:
+    """For this user only: conversations are private."""
+    if database and os.sep in database:
+        Path(database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,0 +1,126 @@
+"""The store's tables. Importing this imports SQLAlchemy."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Delete,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Select,
+    String,
+    Table,
+    delete,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+BUSY_SECONDS = 10.0
+"""How long a writer waits for another process's."""
+
+IN_MEMORY = {"mode": "memory", "cache": "shared", "uri": "true"}
+"""https://www.sqlite.org/inmemorydb.html#sharedmemdb"""
+
+_meta = MetaData()
+
+responses = Table(
+    "responses",
+    _meta,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("created", Float, nullable=False, index=True),
+    Column("status", String(16), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("items", LargeBinary, nullable=False),
+    Column("heard", LargeBinary, nullable=False),
+    Column("said", LargeBinary, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("conversation", String(128), nullable=False),
+    Column("background", Boolean, nullable=False),
+    Column("beat", Float, nullable=False),
+    Index("of_conversation", "owner", "conversation", "created"),
+)
+events = Table(
+    "events",
+    _meta,
+    Column("response", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+turns = Table(
+    "turns",
+    _meta,
+    Column("key", String(64), primary_key=True),
+    Column("created", Float, nullable=False, index=True),
+    Column("messages", LargeBinary, nullable=False),
+)
+keys = Table(
+    "keys",
+    _meta,
+    Column("name", String(32), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+
+def create(connection: Connection) -> None:
+    _meta.create_all(connection)
+
+
+def chain(id: str, owner: str) -> Select[Any]:
+    """A response and all before it."""
+    newest = select(responses).where(responses.c.id == id, responses.c.owner == owner).cte(recursive=True)
+    older = select(responses).join(newest, responses.c.id == newest.c.previous).where(responses.c.owner == owner)
+    return select(newest.union_all(older))
+
+
+def last_of(conversation: str, owner: str) -> Select[Any]:
+    mine = (responses.c.conversation == conversation, responses.c.owner == owner, responses.c.status == "completed")
+    return select(responses.c.id).where(*mine).order_by(responses.c.created.desc()).limit(1)
+
+
+def newest_event(response: str) -> Select[Any]:
+    return select(func.max(events.c.number)).where(events.c.response == response)
+
+
+def outdated(response: float, turn: float) -> list[Delete]:
+    """Deletes responses created before one time and turns before another."""
+    old = select(responses.c.id).where(responses.c.created < response)
+    return [
+        delete(events).where(events.c.response.in_(old)),
+        delete(responses).where(responses.c.created < response),
+        delete(turns).where(turns.c.created < turn),
+    ]
+
+
+def engine(address: URL) -> AsyncEngine:
+    """SQLite works on one connection: its writers wait for each other anyway. A second one, `held`, keeps a database
+    in memory alive when a request that is cancelled takes its connection along.
+    """
+    if address.get_backend_name() != "sqlite":
+        return create_async_engine(address, pool_pre_ping=True)
+    if not address.database:
+        address = address.set(database=f"file:{uuid.uuid4().hex}", query={**IN_MEMORY})
+    made = create_async_engine(
+        address, poolclass=AsyncAdaptedQueuePool, pool_size=2, max_overflow=0, connect_args={"timeout": BUSY_SECONDS}
+    )
+    event.listen(made.sync_engine, "connect", _set_up_sqlite)
+    return made
+
+
+def _set_up_sqlite(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
