@@ -57,12 +57,11 @@ class Background:
 
     async def _work(self, run: _Run, events: AsyncGenerator[Event, None]) -> None:
         writing = asyncio.create_task(self._write_along(run))
+        writing.add_done_callback(lambda _: run.stop())
         try:
             async with aclosing(events):
                 async for event in events:
                     run.take(event)
-                    if writing.done():  # the run has been cancelled, or cannot be written any more
-                        return
         except asyncio.CancelledError:
             run.fail(STOPPED)
             raise
@@ -154,6 +153,11 @@ class _Run:
         self.changed = asyncio.Event()
         self._answer = answer
         self._add(answer.begin())
+
+    def stop(self) -> None:
+        """Nobody wants it any more, or it cannot be written: it would work for nothing."""
+        if not self.over and self.task:
+            self.task.cancel()
 
     def take(self, event: Event) -> None:
         self._add(self._answer.feed(event))
