@@ -6,6 +6,7 @@ Format: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
@@ -309,7 +310,14 @@ class ChatRequest(Shape):
         return bool(self.functions) and not self.tools
 
     def as_messages(self) -> list[Message]:
-        return [message.as_message() for message in self.messages]
+        """Raises `ApiError` 400 where all that is new are results that nobody asked for."""
+        messages = [message.as_message() for message in self.messages]
+        made = {call.id for message in messages for call in message.calls}
+        new = list(takewhile(lambda message: message.role == "tool", reversed(messages)))
+        if new and not any(result.call_id in made for message in new for result in message.results):
+            place = f"messages[{len(messages) - len(new)}].tool_call_id"
+            raise ApiError(400, f"{place}: there is no tool call with this id before it", "invalid_value", place)
+        return messages
 
     def as_tools(self) -> list[ToolSpec]:
         if self.tools is None:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import uvicorn
@@ -33,6 +33,7 @@ from providers.base import Provider, ProviderError
 from providers.http import warm
 from response_schemas import ResponseRequest
 from schemas import ChatRequest
+from service import VERSION
 from service import log as service_log
 from service.access import Access, Json, response_of
 from service.auth import Auth
@@ -83,6 +84,18 @@ async def health(_: Request) -> Response:
 async def agent_info(_: Request) -> Response:
     """By which Databricks' tools know an agent, as MLflow's AgentServer tells it."""
     return Json({"name": AGENT, "use_case": "agent", "agent_api": "responses", "mlflow_version": None})
+
+
+async def openapi(_: Request) -> Response:
+    """The description of the API, made when it is first asked for."""
+    return Json(await asyncio.to_thread(_document))
+
+
+@cache
+def _document() -> bytes:
+    from service.openapi import document
+
+    return document(VERSION)
 
 
 async def ready(request: Request) -> Response:
@@ -178,6 +191,7 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
         routes=[
             Route("/health", health),
             Route("/ready", ready),
+            Route("/openapi.json", openapi),
             Route("/agent/info", agent_info),
             Route("/responses", responses.create_for_databricks, methods=["POST"]),
             Route("/responses/{id}", responses.retrieve, methods=["GET"]),

@@ -1,1 +1,3 @@
 """What only the server needs."""
+
+VERSION = "0.1.0"

@@ -125,6 +125,13 @@ def test_a_wrong_field_is_named(served: Service, fields: dict[str, Any], param: 
     assert error["message"].startswith(f"{param}: ")
 
 
+@pytest.mark.parametrize("before", [[], HI, [{"role": "assistant", "content": "hi"}]])
+def test_results_that_nobody_asked_for_are_refused(served: Service, before: list[Any]) -> None:
+    result = {"role": "tool", "tool_call_id": "no", "content": "x"}
+    error = read_error(served.post({"messages": [*before, result, result]}))
+    assert (error["param"], error["code"]) == (f"messages[{len(before)}].tool_call_id", VALUE)
+
+
 @pytest.mark.parametrize(
     "uri",
     [
