@@ -232,7 +232,10 @@ def _created() -> Starlette:
         service_log.set_up(settings.log, settings.secrets)
         if settings.auth == "none":
             log.warning("SKILL_AGENT_AUTH=none: whoever can reach this service is served")
-        return create_app(replace(settings, store=settings.store or default_store()))
+        store = settings.store or default_store()
+        if not store:
+            log.warning("the user's data folder cannot be written: responses are kept in memory (SKILL_AGENT_STORE)")
+        return create_app(replace(settings, store=store))
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")
 

@@ -68,7 +68,7 @@ class Settings:
     cors: tuple[str, ...] = ()
     """SKILL_AGENT_CORS: comma-separated origins whose pages may call the service, as in https://chat.example.com."""
 
-    store: str = ""
+    store: str = field(default="", repr=False)
     """SKILL_AGENT_STORE: `sqlite:///path` or `postgresql://…`. Empty: the server's is a SQLite file of the user's."""
 
     log: str = ""
@@ -132,11 +132,11 @@ class Settings:
             max_turns=read("SKILL_AGENT_MAX_TURNS", _count, 50),
             max_seconds=read("SKILL_AGENT_MAX_SECONDS", _seconds, 600.0),
             max_tokens=read("SKILL_AGENT_MAX_TOKENS", _count, None),
-            api_keys=read("SKILL_AGENT_API_KEYS", _keys, (), secret=True),
+            api_keys=read("SKILL_AGENT_API_KEYS", _keys, (), shown=lambda _: "…"),
             auth=read("SKILL_AGENT_AUTH", _auth, "auto"),
             databricks_app=bool(read("DATABRICKS_APP_NAME", str, "") and read("DATABRICKS_APP_PORT", str, "")),
             cors=read("SKILL_AGENT_CORS", _origins, ()),
-            store=read("SKILL_AGENT_STORE", _store, "", secret=True),
+            store=read("SKILL_AGENT_STORE", _store, "", shown=without_password),
             log=read("SKILL_AGENT_LOG", _log, ""),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
             openai_base_url=read("OPENAI_BASE_URL", _url, "https://api.openai.com/v1"),
@@ -165,6 +165,7 @@ class Settings:
             self.azure_ad_token,
             self.databricks_token,
             self.databricks_client_secret,
+            urlsplit(self.store).password or "",
         )
         return tuple(value for value in held if value)
 
@@ -175,14 +176,14 @@ class _Reader:
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
 
-    def __call__(self, name: str, parse: Callable[[str], T], default: T, secret: bool = False) -> T:
+    def __call__(self, name: str, parse: Callable[[str], T], default: T, shown: Callable[[str], str] = str) -> T:
         value = self._env.get(name, "").strip()
         if not value:
             return default
         try:
             return parse(value)
         except ValueError as error:
-            raise SettingsError(name, str(error), "…" if secret else value) from None
+            raise SettingsError(name, str(error), shown(value)) from None
 
 
 def _words(value: str) -> tuple[str, ...]:
@@ -283,11 +284,20 @@ def _store(value: str) -> str:
     return value
 
 
+def without_password(url: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 def default_store(env: Mapping[str, str] | None = None) -> str:
-    """A file in the user's data folder: https://specifications.freedesktop.org/basedir-spec"""
+    """A file in the user's data folder (https://specifications.freedesktop.org/basedir-spec), "" where none can be."""
     env = os.environ if env is None else env
-    folder = env.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return f"sqlite:///{folder}/skill-agent/store.db"
+    folder = Path(env.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")) / "skill-agent"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return ""
+    return f"sqlite:///{folder}/store.db" if os.access(folder, os.W_OK) else ""
 
 
 def _claude_api(value: str) -> str:

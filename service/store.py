@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from service import tables
 from service.record import LIVE, Record
 from service.tables import events, keys, responses, turns
-from settings import SettingsError
+from settings import SettingsError, without_password
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 KEPT_SECONDS = 30 * 24 * 3600.0
@@ -49,7 +49,7 @@ class Store:
                 await connection.run_sync(tables.create)
         except (ImportError, OSError, SQLAlchemyError) as error:
             why = f"cannot be used ({type(error).__name__})"
-            raise SettingsError("SKILL_AGENT_STORE", why, _without_password(url)) from error
+            raise SettingsError("SKILL_AGENT_STORE", why, without_password(url)) from error
         return cls(engine, held)
 
     async def aclose(self) -> None:
@@ -170,8 +170,3 @@ def _make_folder(database: str | None) -> None:
     """For this user only: conversations are private."""
     if database and os.sep in database:
         Path(database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -11,6 +11,7 @@ from messages import (
     Options,
     Reasoning,
     ReasoningDelta,
+    ReasoningDone,
     Text,
     TextDelta,
     ToolCall,
@@ -49,7 +50,8 @@ async def test_calls_are_numbered_through_all_answers() -> None:
 async def test_parts_are_said_in_order() -> None:
     thought = Reasoning("hm", {"signature": "s"})
     heard = await ask(ScriptedProvider([[thought, "so", ToolCall("c", "price", "{", {"x": 1})]]))
-    assert heard.events[:2] == [ReasoningDelta("hm"), TextDelta("so")]
+    done = ReasoningDone(thought, "scripted/model")
+    assert heard.events[:3] == [ReasoningDelta("hm"), done, TextDelta("so")]
     assert heard.done.message.parts == (thought, Text("so"), ToolCall("c", "price", "{", {"x": 1}))
 
 

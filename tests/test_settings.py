@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from settings import HERE, Settings, SettingsError
+from settings import HERE, Settings, SettingsError, default_store
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.path.expanduser("~"))
@@ -33,6 +33,7 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "SKILL_AGENT_API_KEYS": ("api_keys", f"laptop:{'A' * 64}", (("laptop", "a" * 64),)),
     "SKILL_AGENT_AUTH": ("auth", "none", "none"),
     "SKILL_AGENT_CORS": ("cors", "https://a.example, http://b:3000", ("https://a.example", "http://b:3000")),
+    "SKILL_AGENT_STORE": ("store", "postgresql://u:sk-7@db/x", "postgresql://u:sk-7@db/x"),
     "SKILL_AGENT_LOG": ("log", "json:debug", "json:debug"),
     "OPENAI_API_KEY": ("openai_api_key", "sk-1", "sk-1"),
     "OPENAI_BASE_URL": ("openai_base_url", "http://127.0.0.1:9000/v1/", "http://127.0.0.1:9000/v1"),
@@ -72,6 +73,9 @@ BAD: list[tuple[str, str, str]] = [
     ("SKILL_AGENT_AUTH", "open", "auto or none"),
     ("SKILL_AGENT_CORS", "*", "expected origins"),
     ("SKILL_AGENT_CORS", "https://a.example/path", "expected origins"),
+    ("SKILL_AGENT_STORE", "/var/lib/store.db", "sqlite:///path"),
+    ("SKILL_AGENT_STORE", "postgresql://", "postgresql://user"),
+    ("SKILL_AGENT_STORE", "redis://x", "sqlite:///path"),
     ("SKILL_AGENT_LOG", "loud", "text, json, text:debug or json:debug"),
     ("OPENAI_BASE_URL", "api.openai.com/v1", "https://"),
     ("OPENAI_BASE_URL", "https://", "https://"),
@@ -135,7 +139,22 @@ def test_secrets_are_never_shown() -> None:
     assert sorted(read.secrets) == sorted(secret.values()) and len(secret) == 6
     assert "sk-" not in repr(read) and "sk-" not in str(read)
     hidden = {field.name for field in fields(Settings) if not field.repr}
-    assert hidden == {GOOD[name][0] for name in secret}
+    assert hidden == {GOOD[name][0] for name in secret} | {"store"}
+
+
+def test_the_stores_password_is_a_secret() -> None:
+    read = Settings.from_env({"SKILL_AGENT_STORE": "postgresql://u:p4ssword@db/x"})
+    assert read.secrets == ("p4ssword",) and "p4ssword" not in repr(read)
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_env({"SKILL_AGENT_STORE": "mysql://u:p4ssword@db/x"})
+    assert "p4ssword" not in str(raised.value)
+
+
+def test_the_servers_store_lies_in_the_users_data_folder(tmp_path: Path) -> None:
+    assert default_store({"XDG_DATA_HOME": str(tmp_path)}) == f"sqlite:///{tmp_path}/skill-agent/store.db"
+    assert (tmp_path / "skill-agent").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").touch()
+    assert default_store({"XDG_DATA_HOME": str(tmp_path / "file")}) == ""
     assert Settings().secrets == ()
 
 
