@@ -71,12 +71,13 @@ class ProviderBlock:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """`arguments` is the JSON text as the model wrote it, which may not parse."""
+    """`arguments` is the JSON text as the model wrote it, which may not parse. `own`: of one of the agent's tools."""
 
     id: str
     name: str
     arguments: str = "{}"
     opaque: Opaque = None
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from messages import (
     ToolSpec,
     clean,
 )
-from schemas import AudioData, CustomTool, Extension, FunctionTool, Json, JsonSchema, Limit, StreamOptions
+from schemas import AudioData, CustomTool, Extension, FunctionTool, Json, JsonSchema, Limit, StreamOptions, Whole
 
 # Parts of messages and of tools' outputs.
 
@@ -300,7 +300,7 @@ class ResponseRequest(Asked):
     max_tool_calls: Limit = None
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_logprobs: Whole | None = Field(None, ge=0, le=20)
     parallel_tool_calls: bool | None = None
     reasoning: Reasoning | None = None
     text: TextOptions = Field(default_factory=TextOptions)

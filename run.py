@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
@@ -16,7 +16,6 @@ from messages import (
     Finish,
     Message,
     Options,
-    Part,
     ProviderEvent,
     Reasoning,
     Step,
@@ -101,12 +100,15 @@ class Run:
             self.options = replace(self.options, tool_choice=replace(choice, name=self._wire[choice.name]))
 
     def _on_the_wire(self, message: Message) -> Message:
-        if not any(self._wire.get(call.name, call.name) != call.name for call in message.calls):
-            return message
-        return replace(message, parts=tuple(self._renamed(part) for part in message.parts))
+        """With the names that the provider knows the client's tools by."""
+        return _with_calls(message, lambda call: call if call.own else _named(call, self._wire))
 
-    def _renamed(self, part: Part) -> Part:
-        return replace(part, name=self._wire.get(part.name, part.name)) if isinstance(part, ToolCall) else part
+    def _off_the_wire(self, message: Message) -> Message:
+        """With the names that the client gave its tools; the agent's may have the same ones."""
+        return _with_calls(
+            message,
+            lambda call: _named(call, self._theirs) if self.is_clients(call.name) else replace(call, own=True),
+        )
 
     @property
     def specs(self) -> list[ToolSpec]:
@@ -123,8 +125,7 @@ class Run:
     @property
     def client_calls(self) -> tuple[ToolCall, ...]:
         """With the names that the client gave them."""
-        theirs = (call for call in self.calls if self.is_clients(call.name))
-        return tuple(replace(call, name=self._theirs.get(call.name, call.name)) for call in theirs)
+        return tuple(_named(call, self._theirs) for call in self.calls if self.is_clients(call.name))
 
     @property
     def own_calls(self) -> tuple[ToolCall, ...]:
@@ -250,7 +251,7 @@ class Run:
         return Finish(
             self._reason,
             "".join(self._text),
-            tuple(self._added),
+            tuple(self._off_the_wire(message) for message in self._added),
             self._usage,
             tuple(self._steps),
             self.client_calls,
@@ -258,6 +259,17 @@ class Run:
             self._model,
             tuple(self._logprobs),
         )
+
+
+def _with_calls(message: Message, change: Callable[[ToolCall], ToolCall]) -> Message:
+    if not message.calls:
+        return message
+    parts = tuple(change(part) if isinstance(part, ToolCall) else part for part in message.parts)
+    return replace(message, parts=parts)
+
+
+def _named(call: ToolCall, names: Mapping[str, str]) -> ToolCall:
+    return replace(call, name=names.get(call.name, call.name))
 
 
 async def in_time(events: AsyncGenerator[ProviderEvent, None], deadline: float) -> AsyncGenerator[ProviderEvent, None]:

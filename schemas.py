@@ -33,13 +33,18 @@ from messages import (
 )
 
 
+def _whole(value: Any) -> Any:
+    """Some languages write 100 as 100.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _limit(value: Any) -> Any:
-    """Some languages write 100 as 100.0; nothing and less is no limit."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    """Nothing and less is no limit."""
+    value = _whole(value)
     return None if isinstance(value, int) and not isinstance(value, bool) and value < 1 else value
 
 
+Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
 Limit: TypeAlias = Annotated[int | None, BeforeValidator(_limit)]
 Json: TypeAlias = dict[str, Any]
 
@@ -283,18 +288,18 @@ class ChatRequest(Shape):
     max_tokens: Limit = None
     max_completion_tokens: Limit = None
     stop: str | list[str] | None = None
-    seed: int | None = None
+    seed: Whole | None = None
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     reasoning_effort: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_logprobs: Whole | None = Field(None, ge=0, le=20)
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     user: str | None = None
-    n: int = Field(1, ge=1, le=8)
+    n: Whole = Field(1, ge=1, le=8)
     modalities: list[str] | None = None
     response_format: ResponseFormat | None = None
     parallel_tool_calls: bool | None = None

@@ -22,7 +22,7 @@ from messages import (
     ToolCallDelta,
     Usage,
 )
-from response_schemas import FlatFunction, ResponseRequest
+from response_schemas import FlatCustom, FlatFunction, ResponseRequest
 from service.chat import activity_of
 from service.packing import pack
 from service.seal import Seal
@@ -280,8 +280,8 @@ def _opened(asked: ResponseRequest, model: str, id: str, previous: str, stored: 
         "frequency_penalty": asked.frequency_penalty or 0.0,
         "truncation": "disabled",
         "usage": None,
-        "user": asked.user,
         "metadata": asked.metadata or {},
+        **({"user": asked.user} if asked.user else {}),
         **({"conversation": {"id": asked.conversation.id}} if asked.conversation else {}),
     }
 
@@ -290,13 +290,7 @@ def _format(asked: ResponseRequest) -> Json:
     wanted = asked.text.format
     if wanted is None or wanted.type != "json_schema":
         return {"type": wanted.type if wanted else "text"}
-    return {
-        "type": wanted.type,
-        "name": wanted.name,
-        "schema": wanted.schema_,
-        "strict": wanted.strict,
-        "description": None,
-    }
+    return {"type": wanted.type, "name": wanted.name, "schema": wanted.schema_, "strict": wanted.strict}
 
 
 def _choice(asked: ResponseRequest) -> Any:
@@ -304,8 +298,7 @@ def _choice(asked: ResponseRequest) -> Any:
     return {"type": "function", "name": chosen.name} if chosen.mode == "tool" else chosen.mode
 
 
-def _tool(tool: Any) -> Json:
-    told = {"type": tool.type, "name": tool.name, "description": tool.description}
+def _tool(tool: FlatFunction | FlatCustom) -> Json:
     if isinstance(tool, FlatFunction):
-        return {**told, "parameters": tool.parameters, "strict": tool.strict}
-    return {**told, "format": {"type": "text"}}
+        return tool.model_dump()
+    return {"type": "custom", "name": tool.name, "description": tool.description or "", "format": {"type": "text"}}

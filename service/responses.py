@@ -14,7 +14,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bodies import ApiError, read
+from bodies import ApiError, fitted, parsed, read
 from messages import Event, Finish, JsonFormat
 from response_schemas import CompactRequest, ResponseRequest
 from service.access import Json, response_of
@@ -131,11 +131,12 @@ class Responses:
     # How an answer is made
 
     async def _create(self, request: Request, named: bool) -> Response:
-        asked = read(ResponseRequest, await request.body())
+        given = parsed(await request.body())
+        asked = fitted(ResponseRequest, given)
         stored = asked.store if asked.store is not None else named or bool(asked.background)
         if asked.background and not stored:
             raise ApiError(400, "background: a response in the background has to be stored", "invalid_value", "store")
-        job = await self._job(asked, request.state.caller, stored)
+        job = await self._job(asked, given.get("input"), request.state.caller, stored)
         if asked.background:
             await self._background.start(job.record, job.answer, job.events)
             return self._following(job.record, -1, named) if asked.stream else Json(job.record.body)
@@ -145,7 +146,7 @@ class Responses:
             )
         return Json(await while_connected(request.receive, self._whole(job)))
 
-    async def _job(self, asked: ResponseRequest, owner: str, stored: bool) -> Job:
+    async def _job(self, asked: ResponseRequest, given: Any, owner: str, stored: bool) -> Job:
         served = self._models.find(asked.model)
         conversation = asked.conversation.id if asked.conversation else ""
         transcript = await self.reader(owner).read(asked, conversation)
@@ -157,7 +158,8 @@ class Responses:
         answer = ResponseAnswer(asked, served.name, id, previous=transcript.previous, stored=stored, seal=seal)
         messages = await self._parked.restore(owner, [*asked.orders, *transcript.before, *transcript.heard])
         events = served.run(messages, asked.skill_agent, asked.as_tools(), options)
-        record = _record(answer, asked, owner, transcript, conversation)
+        items = input_items(given, transcript.named, id)
+        record = _record(answer, items, owner, transcript, conversation)
         return Job(asked, record, answer, self._parked.keeping(owner, events))
 
     async def _told(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
@@ -210,9 +212,10 @@ class Responses:
 
 
 def _record(
-    answer: ResponseAnswer, asked: ResponseRequest, owner: str, transcript: Transcript, conversation: str
+    answer: ResponseAnswer, items: list[dict[str, Any]], owner: str, transcript: Transcript, conversation: str
 ) -> Record:
-    status = "queued" if asked.background else "in_progress"
+    background = answer.resource["background"]
+    status = "queued" if background else "in_progress"
     now = time.time()
     return Record(
         id=answer.id,
@@ -220,11 +223,11 @@ def _record(
         created=now,
         status=status,
         body=orjson.dumps({**answer.resource, "status": status}),
-        items=orjson.dumps(input_items(asked.items, answer.id)),
+        items=orjson.dumps(items),
         heard=pack(transcript.heard),
         previous=transcript.previous,
         conversation=conversation,
-        background=bool(asked.background),
+        background=background,
         beat=now,
     )
 

@@ -148,7 +148,7 @@ class ResponseResource(TypedDict):
     frequency_penalty: float
     truncation: Literal["disabled", "auto"]
     usage: ResponseUsage | None
-    user: str | None
+    user: NotRequired[str]
     metadata: dict[str, str]
 
 

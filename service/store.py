@@ -5,18 +5,21 @@ SQLite or PostgreSQL: the address says which. Importing this imports SQLAlchemy.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, Update, delete, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import tables
 from service.record import LIVE, Record
@@ -31,11 +34,32 @@ TURN_SECONDS = 3600.0
 TIDY_SECONDS = 3600.0
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def unbroken(
+    method: Callable[Concatenate[Store, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, T]]:
+    """Goes on to its end when its caller is cancelled: a query that is broken off takes its connection along, and a
+    database in memory with it.
+    """
+
+    @wraps(method)
+    async def whole(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        work = asyncio.ensure_future(method(self, *args, **kwargs))
+        self._working.add(work)
+        work.add_done_callback(self._working.discard)
+        return await asyncio.shield(work)
+
+    return whole
+
+
 class Store:
-    def __init__(self, engine: AsyncEngine, held: AsyncConnection | None) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._held = held
         self._tidied = 0.0
+        self._working: set[asyncio.Future[Any]] = set()
 
     @classmethod
     async def open(cls, url: str) -> Store:
@@ -44,33 +68,34 @@ class Store:
             address = make_url(url)
             _make_folder(address.database)
             engine = tables.engine(address.set(drivername=DRIVERS.get(address.drivername, address.drivername)))
-            held = await engine.connect() if address.get_backend_name() == "sqlite" else None
             async with engine.begin() as connection:
                 await connection.run_sync(tables.create)
         except (ImportError, OSError, SQLAlchemyError) as error:
             why = f"cannot be used ({type(error).__name__})"
             raise SettingsError("SKILL_AGENT_STORE", why, without_password(url)) from error
-        return cls(engine, held)
+        return cls(engine)
 
     async def aclose(self) -> None:
-        if self._held is not None:
-            await self._held.close()
+        await asyncio.gather(*self._working, return_exceptions=True)
         await self._engine.dispose()
 
     # Responses
 
+    @unbroken
     async def put(self, record: Record) -> None:
         """A new one."""
         await self._tidy()
         async with self._engine.begin() as connection:
             await connection.execute(insert(responses).values(**asdict(record)))
 
+    @unbroken
     async def get(self, id: str, owner: str) -> Record | None:
         async with self._engine.begin() as connection:
             found = await connection.execute(select(responses).where(*_of(id, owner)))
             row = found.mappings().first()
         return Record(**row) if row else None
 
+    @unbroken
     async def chain(self, id: str, owner: str) -> list[Record]:
         """The response and those before it, the oldest first; [] where one of them is gone."""
         async with self._engine.begin() as connection:
@@ -84,11 +109,13 @@ class Store:
             id = links[0].previous
         return links
 
+    @unbroken
     async def last_of(self, conversation: str, owner: str) -> str:
         """The id of the newest response of a conversation, "" where there is none."""
         async with self._engine.begin() as connection:
             return await connection.scalar(tables.last_of(conversation, owner)) or ""
 
+    @unbroken
     async def progress(self, record: Record, numbered: Sequence[tuple[int, bytes]]) -> bool:
         """The state of a run in the background and its new events, unless it has ended already: then False."""
         rows = [{"response": record.id, "number": number, "data": data} for number, data in numbered]
@@ -98,6 +125,7 @@ class Store:
                 await connection.execute(insert(events), rows)
             return live
 
+    @unbroken
     async def end(self, record: Record, last: Callable[[int], bytes]) -> bool:
         """The end of a run, by another hand than its own; `last` makes the event from its number."""
         async with self._engine.begin() as connection:
@@ -109,6 +137,7 @@ class Store:
                 await connection.execute(insert(events).values(row))
             return live
 
+    @unbroken
     async def delete(self, id: str, owner: str) -> bool:
         async with self._engine.begin() as connection:
             done = await connection.execute(delete(responses).where(*_of(id, owner)))
@@ -116,6 +145,7 @@ class Store:
                 await connection.execute(delete(events).where(events.c.response == id))
             return bool(done.rowcount)
 
+    @unbroken
     async def events_after(self, id: str, number: int) -> list[tuple[int, bytes]]:
         chosen = select(events).where(events.c.response == id, events.c.number > number).order_by(events.c.number)
         async with self._engine.begin() as connection:
@@ -123,18 +153,21 @@ class Store:
 
     # Turns that wait for their client
 
+    @unbroken
     async def keep_turn(self, key: str, messages: bytes) -> None:
         await self._tidy()
         async with self._engine.begin() as connection:
             await connection.execute(delete(turns).where(turns.c.key == key))
             await connection.execute(insert(turns).values(key=key, created=time.time(), messages=messages))
 
+    @unbroken
     async def turns(self, among: Sequence[str]) -> dict[str, bytes]:
         """By key, those that are not older than an hour."""
         fresh = (turns.c.key.in_(among), turns.c.created >= time.time() - TURN_SECONDS)
         async with self._engine.begin() as connection:
             return {row.key: row.messages for row in await connection.execute(select(turns).where(*fresh))}
 
+    @unbroken
     async def key(self) -> bytes:
         """The service's own secret, made once for a store."""
         with suppress(IntegrityError):  # which another process that is quicker causes

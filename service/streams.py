@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 KEEP_ALIVE = b": keep-alive\n\n"
 """Not `: ping`, which one client takes for the end."""
+BURST = 4
+"""Chunks that are sent in one go before the loop may see that the client has left; asyncio complains at the fifth."""
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -117,9 +119,13 @@ class EventStream(Response):
         heart = asyncio.create_task(self._beating(send))
         try:
             await send({"type": "http.response.body", "body": await first, "more_body": True})
+            sent = 0
             async for chunk in self._chunks:
                 self._last = clock()
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                sent += 1
+                if sent % BURST == 0:
+                    await asyncio.sleep(0)
         finally:
             heart.cancel()
             await asyncio.gather(heart, return_exceptions=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from sqlalchemy import (
@@ -29,9 +28,6 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for another process's."""
-
-IN_MEMORY = {"mode": "memory", "cache": "shared", "uri": "true"}
-"""https://www.sqlite.org/inmemorydb.html#sharedmemdb"""
 
 _meta = MetaData()
 
@@ -105,15 +101,11 @@ def outdated(response: float, turn: float) -> list[Delete]:
 
 
 def engine(address: URL) -> AsyncEngine:
-    """SQLite works on one connection: its writers wait for each other anyway. A second one, `held`, keeps a database
-    in memory alive when a request that is cancelled takes its connection along.
-    """
+    """SQLite gets one connection: its writers wait for each other anyway, and a database in memory has no second."""
     if address.get_backend_name() != "sqlite":
         return create_async_engine(address, pool_pre_ping=True)
-    if not address.database:
-        address = address.set(database=f"file:{uuid.uuid4().hex}", query={**IN_MEMORY})
     made = create_async_engine(
-        address, poolclass=AsyncAdaptedQueuePool, pool_size=2, max_overflow=0, connect_args={"timeout": BUSY_SECONDS}
+        address, poolclass=AsyncAdaptedQueuePool, pool_size=1, max_overflow=0, connect_args={"timeout": BUSY_SECONDS}
     )
     event.listen(made.sync_engine, "connect", _set_up_sqlite)
     return made

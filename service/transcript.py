@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import orjson
 
 from bodies import ApiError, fitted
 from messages import Message, Reasoning, Text, user
-from response_schemas import Asked, Item, Items, MessageItem, OtherItem, OutputItem, ReferenceItem, SealedItem
+from response_schemas import Asked, Item, Items, OtherItem, OutputItem, ReferenceItem, SealedItem
 from service.packing import unpack
 from service.record import Record
 from service.response_answer import REASONING
 from service.seal import Seal
 from service.storage import Storage
 
+Json: TypeAlias = dict[str, Any]
 COMPACTION = "compaction"
+PARTS: Mapping[str, Json] = {"output_text": {"annotations": [], "logprobs": []}, "input_image": {"detail": "auto"}}
+"""What a part is listed with, whether it was sent with it or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """`before` was said in earlier responses, `heard` is new. `previous` is the response gone on from, "" for none."""
+    """`before` was said in earlier responses, `heard` is new. `previous` is the response gone on from, "" for none.
+
+    `named` are the items that were sent as references.
+    """
 
     before: Sequence[Message]
     heard: Sequence[Message]
     previous: str = ""
+    named: Mapping[str, Json] = field(default_factory=dict)
 
 
 class Reader:
@@ -40,9 +48,11 @@ class Reader:
         """A conversation decides what was said before; without one the response that is named does."""
         chain = await self._chain(asked, conversation)
         before = [message for record in chain for message in (*unpack(record.heard), *unpack(record.said))]
-        heard = await self._heard(asked.items)
+        records = await self._referred(asked.items)
+        heard = await self._heard(asked.items, records)
         _refuse_dangling(asked.items, [*before, *heard])
-        return Transcript(before, heard, chain[-1].id if chain else "")
+        named = {id: _stored_items(record)[id] for id, record in records.items()}
+        return Transcript(before, heard, chain[-1].id if chain else "", named)
 
     async def _chain(self, asked: Asked, conversation: str) -> list[Record]:
         named = asked.previous_response_id or ""
@@ -59,9 +69,8 @@ class Reader:
             raise ApiError(400, "The previous response is not finished yet.", "invalid_value", "previous_response_id")
         return chain
 
-    async def _heard(self, items: Sequence[Item]) -> list[Message]:
+    async def _heard(self, items: Sequence[Item], records: dict[str, Record]) -> list[Message]:
         messages: list[Message] = []
-        records = await self._referred(items)
         for index, item in enumerate(items):
             if isinstance(item, ReferenceItem):
                 for message in self._whole(item, records, items):
@@ -114,11 +123,11 @@ def _response_of(item: str) -> str:
     return "resp_" + [*item.split("_"), ""][1]
 
 
-def _outputs(record: Record) -> dict[str, dict[str, object]]:
+def _outputs(record: Record) -> dict[str, Json]:
     return {item["id"]: item for item in orjson.loads(record.body)["output"]}
 
 
-def _stored_items(record: Record) -> dict[str, dict[str, object]]:
+def _stored_items(record: Record) -> dict[str, Json]:
     return {**{item["id"]: item for item in orjson.loads(record.items)}, **_outputs(record)}
 
 
@@ -171,21 +180,23 @@ def _lines(message: Message) -> Iterator[str]:
         yield f"result of {result.call_id}: {result.text}"
 
 
-def input_items(items: Sequence[Item], id: str) -> list[dict[str, object]]:
-    """The items as `input_items` lists them."""
-    told: list[dict[str, object]] = []
-    for number, item in enumerate(items):
-        prefix = "msg" if isinstance(item, MessageItem) else "item"
-        shown = item.model_dump(exclude_none=True, by_alias=True)
-        if isinstance(item, MessageItem):
-            shown = {**shown, "content": _content(item), "status": "completed"}
-        told.append({"id": f"{prefix}_{id.removeprefix('resp_')}_i{number}", **shown})
-    return told
+def input_items(given: Any, named: Mapping[str, Json], id: str) -> list[Json]:
+    """The input as it was sent, as `input_items` lists it: each item with an id, and whole where it was short."""
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
+    whole = [named.get(item.get("id", ""), item) for item in items]
+    return [_listed(item, f"{id.removeprefix('resp_')}_i{number}") for number, item in enumerate(whole)]
 
 
-def _content(item: MessageItem) -> list[dict[str, object]]:
-    if not isinstance(item.content, str):
-        return [part.model_dump(exclude_none=True) for part in item.content or ()]
-    if item.role == "assistant":
-        return [{"type": "output_text", "text": item.content, "annotations": [], "logprobs": []}]
-    return [{"type": "input_text", "text": item.content}]
+def _listed(item: Json, number: str) -> Json:
+    kind = item.get("type") or "message"
+    told = {"id": f"{'msg' if kind == 'message' else 'item'}_{number}", **item, "type": kind}
+    if kind == "message":
+        return {**told, "content": _content(item), "status": "completed"}
+    return {**told, "summary": item.get("summary") or []} if kind == REASONING else {**told, "status": "completed"}
+
+
+def _content(item: Json) -> list[Json]:
+    content = item.get("content")
+    if isinstance(content, str):
+        content = [{"type": "output_text" if item["role"] == "assistant" else "input_text", "text": content}]
+    return [{**PARTS.get(part["type"], {}), **part} for part in content or ()]

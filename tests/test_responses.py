@@ -248,6 +248,28 @@ def test_answers_can_be_read_listed_and_deleted(served: Service) -> None:
     assert refused(served, input="x", previous_response_id=answer["id"])[0] == 400
 
 
+def test_the_input_is_listed_whole(served: Service) -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    image = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}
+    first = create(served, input="hi")
+    items: list[Json] = [
+        {"type": "item_reference", "id": first["output"][0]["id"]},
+        {"role": "user", "content": [image]},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "x"}]},
+        call,
+        {"type": "function_call_output", "call_id": "c", "output": "y"},
+        {"type": "reasoning", "id": "rs_theirs", "summary": []},
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"query": "tea"}},
+    ]
+    id = create(served, input=items)["id"]
+    listed = served.get(f"{RESPONSES}/{id}/input_items?order=asc").json()["data"]
+    assert listed[0] == first["output"][0] and listed[5:] == items[5:]
+    assert listed[1]["content"] == [{**image, "detail": "auto"}]
+    assert listed[2]["content"] == [{"type": "output_text", "text": "x", "annotations": [], "logprobs": []}]
+    assert listed[3] == {**call, "id": listed[3]["id"], "status": "completed"}
+    assert listed[4]["status"] == "completed" and all(item["id"] for item in listed)
+
+
 def test_what_is_not_to_be_stored_is_not(served: Service) -> None:
     answer = create(served, input="hi", store=False)
     assert answer["store"] is False and served.get(f"{RESPONSES}/{answer['id']}").status_code == 404
