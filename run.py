@@ -187,7 +187,11 @@ class Run:
         self.add(Message("tool", refusals) if refusals else user(words))
 
     def nudge(self, words: str) -> None:
+        """The empty answer is forgotten: a message that holds only reasoning is refused when it comes back."""
         self.nudged = True
+        if self.answer.message.parts:
+            self.messages.pop()
+            self._added.pop()
         self.add(user(words))
 
     @property

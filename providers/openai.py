@@ -209,7 +209,7 @@ class ChatCompletions:
         if self._quirks.serial_calls:
             valid = list(_one_call_each(valid))
         if self._quirks.merge_system:
-            valid = _system_first(valid)
+            valid = _system_first([message for message in valid if any(self._encoded(message))])
         return [encoded for message in valid for encoded in self._encoded(message)]
 
     def _encoded(self, message: Message) -> Iterator[dict[str, Any]]:

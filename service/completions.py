@@ -38,9 +38,10 @@ class Completions:
         asked = _read(await request.body())
         served = self._models.find(asked.model)
         owner: str = request.state.caller
-        messages = await self._parked.restore(owner, await self._messages(owner, asked))
+        heard = await self._messages(owner, asked)
+        messages = await self._parked.restore(owner, heard)
         how = (messages, asked.skill_agent, asked.as_tools(), asked.as_options())
-        runs = side_by_side([self._parked.keeping(owner, served.run(*how)) for _ in range(asked.n)])
+        runs = side_by_side([self._parked.keeping(owner, heard, served.run(*how)) for _ in range(asked.n)])
         answer = ChatAnswer(
             served.name,
             activity=bool(asked.skill_agent.activity),

@@ -26,26 +26,30 @@ class Parked:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    async def keeping(self, owner: str, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-        """The events of a run; its end is kept before anyone is told of it."""
+    async def keeping(
+        self, owner: str, heard: Sequence[Message], events: AsyncGenerator[Event, None]
+    ) -> AsyncGenerator[Event, None]:
+        """The events of a run that `heard` began; its end is kept before anyone is told of it."""
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Finish):
-                    await self.keep(owner, event)
+                    await self.keep(owner, heard, event)
                 yield event
 
-    async def keep(self, owner: str, finish: Finish) -> None:
+    async def keep(self, owner: str, heard: Sequence[Message], finish: Finish) -> None:
         if not finish.calls or _is_all_seen(finish):
             return
+        asked = _with_what_was_asked([*heard, *finish.messages[:1]])[-1][1]
         try:
             store = await self._storage.open()
-            await store.keep_turn(_key(owner, finish.calls), pack(finish.messages))
+            await store.keep_turn(_key(owner, asked, finish.calls), pack(finish.messages))
         except Exception:
             log.warning("a turn that waits for its client could not be stored", exc_info=True)
 
     async def restore(self, owner: str, messages: Sequence[Message]) -> list[Message]:
         """The history with each message that was cut down for its client whole again."""
-        keys = [_key(owner, message.calls) if message.calls else "" for message in messages]
+        asked = _with_what_was_asked(messages)
+        keys = [_key(owner, words, message.calls) if message.calls else "" for message, words in asked]
         found = await self._found([key for key in keys if key])
         whole: list[Message] = []
         for key, message in zip(keys, messages, strict=True):
@@ -70,13 +74,26 @@ def _is_all_seen(finish: Finish) -> bool:
     return not earlier and len(seen) == len(last.parts) and len(last.calls) == len(finish.calls)
 
 
-def _key(owner: str, calls: Sequence[ToolCall]) -> str:
-    ids = json.dumps([owner, *sorted(call.id for call in calls)])
+def _with_what_was_asked(messages: Sequence[Message]) -> list[tuple[Message, str]]:
+    """Each message with a digest of what the user had said by then: a turn belongs to its conversation, and some
+    servers give the same ids to calls in all of them.
+    """
+    said = hashlib.sha256()
+    asked = []
+    for message in messages:
+        if message.role == "user":
+            said.update(json.dumps(message.text).encode())
+        asked.append((message, said.hexdigest()))
+    return asked
+
+
+def _key(owner: str, asked: str, calls: Sequence[ToolCall]) -> str:
+    ids = json.dumps([owner, asked, *sorted(call.id for call in calls)])
     return hashlib.sha256(ids.encode()).hexdigest()
 
 
 def _holds(turn: Sequence[Message], calls: Sequence[ToolCall]) -> bool:
-    """Whether these calls were made in the turn: some servers give the same ids in every conversation."""
+    """Whether these calls were made in the turn."""
     made = {call.id: _arguments(call) for message in turn for call in message.calls}
     return bool(turn) and all(made.get(call.id) == _arguments(call) for call in calls)
 

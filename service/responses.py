@@ -156,11 +156,12 @@ class Responses:
         sealing = not stored or ENCRYPTED in (asked.include or ())
         seal = await self._seal() if sealing else None
         answer = ResponseAnswer(asked, served.name, id, previous=transcript.previous, stored=stored, seal=seal)
-        messages = await self._parked.restore(owner, [*asked.orders, *transcript.before, *transcript.heard])
+        heard = [*asked.orders, *transcript.before, *transcript.heard]
+        messages = await self._parked.restore(owner, heard)
         events = served.run(messages, asked.skill_agent, asked.as_tools(), options)
         items = input_items(given, transcript.named, id)
         record = _record(answer, items, owner, transcript, conversation)
-        return Job(asked, record, answer, self._parked.keeping(owner, events))
+        return Job(asked, record, answer, self._parked.keeping(owner, heard, events))
 
     async def _told(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
         """The answer's events. What fails before the first one is raised, after it told in band."""

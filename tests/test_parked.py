@@ -121,12 +121,13 @@ async def test_a_turn_is_its_callers_and_of_its_conversation() -> None:
     storage = Storage()
     parked = Parked(storage)
     whole, done, finish = turn()
-    await parked.keep("ann", finish)
+    await parked.keep("ann", [user("hi")], finish)
     seen = Message("assistant", (ToolCall("b", "theirs", '{"x":1}'),))
     other = Message("assistant", (ToolCall("b", "theirs", '{"x": 2}'),))
     assert await parked.restore("ann", [user("hi"), seen]) == [user("hi"), whole, done]
     assert await parked.restore("ben", [user("hi"), seen]) == [user("hi"), seen]
     assert await parked.restore("ann", [user("hi"), other]) == [user("hi"), other]
+    assert await parked.restore("ann", [user("ho"), seen]) == [user("ho"), seen]
     await storage.aclose()
 
 
@@ -135,13 +136,13 @@ async def test_a_turn_is_kept_for_an_hour(tmp_path: Path) -> None:
     storage = Storage(f"sqlite:///{file}")
     parked = Parked(storage)
     whole, done, finish = turn()
-    await parked.keep("", finish)
+    await parked.keep("", [user("hi")], finish)
     seen = Message("assistant", (ToolCall("b", "theirs", '{"x": 1}'),))
     for age, expected in ((TURN_SECONDS - 60, [whole, done]), (TURN_SECONDS + 1, [seen])):
         with closing(sqlite3.connect(file)) as database:
             database.execute("UPDATE turns SET created = ?", [time.time() - age])
             database.commit()
-        assert await parked.restore("", [seen]) == expected
+        assert await parked.restore("", [user("hi"), seen]) == [user("hi"), *expected]
     await storage.aclose()
 
 
@@ -149,6 +150,6 @@ async def test_a_store_that_fails_costs_the_memory_and_not_the_answer(tmp_path: 
     storage = Storage(f"sqlite:///{tmp_path}/nowhere\0/store.db")
     parked = Parked(storage)
     *_, finish = turn()
-    await parked.keep("", finish)
+    await parked.keep("", [user("hi")], finish)
     seen = Message("assistant", (ToolCall("b", "theirs", '{"x": 1}'),))
-    assert await parked.restore("", [seen]) == [seen]
+    assert await parked.restore("", [user("hi"), seen]) == [user("hi"), seen]
