@@ -34,8 +34,9 @@ from messages import (
 
 
 def _whole(value: Any) -> Any:
-    """Some languages write 100 as 100.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    """Some languages write 100 as 100.0; beyond 64 bits no JSON of ours could say it again."""
+    fits = isinstance(value, float) and value.is_integer() and -(2**63) <= value < 2**63
+    return int(value) if fits else value
 
 
 def _limit(value: Any) -> Any:

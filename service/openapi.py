@@ -142,7 +142,7 @@ def _definitions(operations: Sequence[Operation]) -> Json:
 def _described(operation: Operation) -> Json:
     content = {"application/json": {"schema": _ref(operation.answer)}}
     if operation.events:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": _stream(operation.events)}}
+        content["text/event-stream"] = {"schema": {"description": _stream(operation.events)}}
     failed = {"description": "What is wrong", "content": {"application/json": {"schema": _ref(shapes.Error)}}}
     described: Json = {
         "summary": operation.summary,

@@ -64,6 +64,8 @@ def test_a_body_that_is_no_json_object_is_refused(served: Service, body: bytes, 
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
+        ({"max_tokens": 1e30}, "max_tokens", TYPE),
+        ({"seed": -1e30}, "seed", TYPE),
         ({"messages": None}, "messages", MISSING),
         ({"messages": []}, "messages", VALUE),
         ({"messages": "hi"}, "messages", TYPE),
