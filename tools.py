@@ -32,11 +32,16 @@ class ToolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """`run` takes the checked arguments by name."""
+    """`run` takes the checked arguments by name.
+
+    Without a model of its `arguments` a tool checks them itself: `run` takes what the JSON object holds.
+    `ask`: a person has to agree before it runs.
+    """
 
     spec: ToolSpec
-    arguments: type[BaseModel]
+    arguments: type[BaseModel] | None
     run: Callable[..., Output | Awaitable[Output]]
+    ask: bool = False
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Tool:
@@ -164,11 +169,23 @@ def _checked(tool: Tool, arguments: str) -> dict[str, Any]:
     """The arguments by name. Raises `ToolError` where they do not parse or fit."""
     from pydantic import ValidationError
 
+    if tool.arguments is None:
+        return _object(arguments)
     try:
         checked = tool.arguments.model_validate_json(arguments or "{}")
     except ValidationError as error:
         raise ToolError(_words(error)) from error
     return {name.removeprefix("p_"): getattr(checked, name) for name in type(checked).model_fields}
+
+
+def _object(arguments: str) -> dict[str, Any]:
+    try:
+        found = json.loads(arguments or "{}")
+    except (ValueError, RecursionError) as error:
+        raise ToolError(f"the arguments are not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ToolError("the arguments are not a JSON object")
+    return found
 
 
 def _words(error: ValidationError) -> str:

@@ -360,3 +360,13 @@ async def test_a_toolbox_without_tools_says_so() -> None:
     box = Toolbox([])
     assert not box and "there are: none" in (await box.run(ToolCall("1", "x"))).text
     assert "many" in Toolbox([Tool.of(many)])
+
+
+async def test_a_tool_that_checks_its_own_arguments_is_given_the_object() -> None:
+    def noted(**given: object) -> str:
+        return str(given)
+
+    box = Toolbox([Tool(ToolSpec("noted"), None, noted)])
+    assert (await box.run(ToolCall("1", "noted", '{"a-b": [1]}'))).text == "{'a-b': [1]}"
+    for bad in ("[1]", "{", "[" * 100_000):
+        assert (await box.run(ToolCall("1", "noted", bad))).is_error
