@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from budget import Budget
 from messages import (
     Done,
     Event,
@@ -74,9 +76,13 @@ class Agent:
         self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_paths(skills))
         self.tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in tools)
         self.system_prompt = self.settings.system_prompt if system_prompt is None else system_prompt
-        self.max_turns = max_turns or self.settings.max_turns
-        self.max_seconds = max_seconds or self.settings.max_seconds
-        self.max_tokens = max_tokens or self.settings.max_tokens
+        limits = self.settings.limits
+        self.limits = replace(
+            limits,
+            turns=max_turns or limits.turns,
+            seconds=max_seconds or limits.seconds,
+            tokens=max_tokens or limits.tokens,
+        )
 
     def _resolve(self, model: str | None, transport: httpx.AsyncBaseTransport | None) -> Provider:
         from providers.http import Http
@@ -117,10 +123,16 @@ class Agent:
         """
         said = [user(messages)] if isinstance(messages, str) else list(messages)
         options = options or Options()
-        run = Run(said, client_tools, options, self.max_seconds, self._structure(options))
+        run = Run(said, client_tools, options, Budget(self.limits), self._structure(options))
         self._open(run, self.skill_choice(skills, activate), activate)
         for name in run.newly_active():
             yield run.step(SkillActivated(name))
+        async with aclosing(self._drive(run)) as events:
+            async for event in events:
+                yield event
+
+    async def _drive(self, run: Run) -> AsyncGenerator[Event, None]:
+        """Ask, act, ask again."""
         try:
             while not run.ended:
                 async with aclosing(self._ask(run)) as events:
@@ -181,7 +193,7 @@ class Agent:
         """One model call: its deltas, and the turn that it was."""
         turn = run.turns
         request = Request(tuple(run.messages), run.specs, run.options)
-        async with aclosing(in_time(self.provider.stream(request), run.deadline)) as events:
+        async with aclosing(in_time(self.provider.stream(request), run.budget.deadline)) as events:
             async for event in events:
                 if isinstance(event, Done):
                     yield run.take(event)
@@ -202,16 +214,20 @@ class Agent:
         elif given is not None:
             for event in self._check(run, given):
                 yield event
+        elif run.calls and run.closing and not run.client_calls:
+            run.refuse_calls()
         elif run.calls:
             async with aclosing(self._run_tools(run)) as events:
                 async for event in events:
                     yield event
             if run.client_calls:
                 run.end("stop" if stop == "stop" else "tool_calls")
+            elif run.closing:
+                run.ask_for_the_answer()
         elif stop != "pause":
             for event in self._conclude(run):
                 yield event
-        run.check_budgets(self.max_turns, self.max_tokens)
+        run.check_budgets()
 
     def _check(self, run: Run, answer: str) -> Iterator[Event]:
         """The answer if it has its form; if not, the model may mend it once."""
@@ -248,7 +264,7 @@ class Agent:
             waiting = set(tasks)
             while waiting:
                 done, waiting = await asyncio.wait(
-                    waiting, timeout=run.seconds_left(), return_when=asyncio.FIRST_COMPLETED
+                    waiting, timeout=run.budget.seconds_left, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not done:
                     run.answer_calls([_finished(task) or failed(call, OVER) for task, call in tasks.items()])
@@ -259,6 +275,7 @@ class Agent:
                         yield run.step(SkillActivated(name))
                     yield run.step(ToolEnd(tasks[task], result, seconds))
             run.answer_calls([task.result()[0] for task in tasks])
+            run.note_malformed()
         finally:
             for task in tasks:
                 task.cancel()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
-from history import legal
+from budget import MALFORMED, STOPPED, WARNED, Budget, Repeats
 from messages import (
     Done,
     Event,
@@ -32,11 +32,13 @@ from messages import (
     assistant,
     user,
 )
+from names import Names, with_calls
 from skill_tools import READING
 from structured import TOOL, Structure
-from tools import Toolbox
+from tools import Toolbox, failed
 
 S = TypeVar("S", bound=Step)
+CLOSING = "No more tools can be used. Give your final answer now, from what you have found."
 Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
@@ -52,7 +54,7 @@ class Run:
         messages: Sequence[Message],
         client_tools: Sequence[ToolSpec],
         options: Options,
-        max_seconds: float,
+        budget: Budget,
         structure: Structure | None = None,
     ) -> None:
         self.messages = list(messages)
@@ -63,12 +65,14 @@ class Run:
         self.turns = 0
         self.nudged = False
         self.ended = False
-        self.deadline = asyncio.get_running_loop().time() + max_seconds
+        self.budget = budget
+        self.closing = ""
+        self._repeats = Repeats()
+        self._malformed = 0
         self.activated: list[str] = []
         self.calls: tuple[ToolCall, ...] = ()
         self._client_tools = client_tools
-        self._wire: dict[str, str] = {}
-        self._theirs: dict[str, str] = {}
+        self._names = Names()
         self._added: list[Message] = []
         self._usage = Usage()
         self._steps: list[Step] = []
@@ -83,49 +87,33 @@ class Run:
         self._model = ""
 
     def offer(self, toolbox: Toolbox) -> None:
-        """The agent's tools beside the client's, whose names are made legal and unlike ours for the provider."""
+        """The agent's tools beside the client's."""
         self.toolbox = toolbox
         if self.options.tool_choice.mode == "none" and toolbox:
             # The client's word on its own tools; the agent still needs its.
             self._client_tools = ()
             self.options = replace(self.options, tool_choice=ToolChoice())
-        for tool in self._client_tools:
-            wire = legal(tool.name)
-            while wire in toolbox or wire in self._theirs or wire == TOOL:
-                wire = legal(f"client_{wire}")
-            self._wire[tool.name], self._theirs[wire] = wire, tool.name
-        self.messages = [self._on_the_wire(message) for message in self.messages]
+        self._names = Names(self._client_tools, taken={*toolbox.names, TOOL})
+        self.messages = [self._names.told(message) for message in self.messages]
         choice = self.options.tool_choice
-        if choice.name in self._wire:
-            self.options = replace(self.options, tool_choice=replace(choice, name=self._wire[choice.name]))
-
-    def _on_the_wire(self, message: Message) -> Message:
-        """With the names that the provider knows the client's tools by."""
-        return _with_calls(message, lambda call: call if call.own else _named(call, self._wire))
-
-    def _off_the_wire(self, message: Message) -> Message:
-        """With the names that the client gave its tools; the agent's may have the same ones."""
-        return _with_calls(
-            message,
-            lambda call: _named(call, self._theirs) if self.is_clients(call.name) else replace(call, own=True),
-        )
+        self.options = replace(self.options, tool_choice=replace(choice, name=self._names.wire(choice.name)))
 
     @property
     def specs(self) -> list[ToolSpec]:
-        theirs = [replace(tool, name=self._wire[tool.name]) for tool in self._client_tools]
+        theirs = [replace(tool, name=self._names.wire(tool.name)) for tool in self._client_tools]
         answer = self.structure.spec if self.structure else None
         return [*self.toolbox.specs, *theirs, *([answer] if answer else ())]
 
     def is_clients(self, name: str) -> bool:
         """Whether a call of this name is the client's to answer: an agent without tools has none of its own."""
-        if name in self._theirs:
+        if name in self._names:
             return True
         return not self.toolbox and not (self.structure and self.structure.by_tool and name == TOOL)
 
     @property
     def client_calls(self) -> tuple[ToolCall, ...]:
         """With the names that the client gave them."""
-        return tuple(_named(call, self._theirs) for call in self.calls if self.is_clients(call.name))
+        return tuple(self._names.returned(call) for call in self.calls if self.is_clients(call.name))
 
     @property
     def own_calls(self) -> tuple[ToolCall, ...]:
@@ -162,7 +150,7 @@ class Run:
             self._visible[delta.index] = self._visible_calls
             self._visible_calls += 1
         if delta.index in self._visible:
-            name = self._theirs.get(delta.name, delta.name)
+            name = self._names.given(delta.name)
             yield ToolCallDelta(self._visible[delta.index], delta.id, name, delta.arguments)
 
     def take(self, done: Done) -> Turn:
@@ -171,6 +159,7 @@ class Run:
         self.calls = done.message.calls
         self.turns += 1
         self._usage += done.usage
+        self.budget.take_turn(done.usage)
         self._model = done.model or self._model
         self._fresh_turn = done.stop != "pause"
         self._kept = len(self._text)
@@ -225,25 +214,50 @@ class Run:
         return new
 
     async def work(self, call: ToolCall) -> tuple[ToolResult, float]:
-        """A call's result, and the seconds it took."""
+        """A call's result, and the seconds it took. A call that leads nowhere is answered without running it."""
         begun = time.monotonic()
-        return await self.toolbox.run(call), time.monotonic() - begun
+        times = self._repeats.count(call)
+        if times >= STOPPED:
+            self.close("repeated_calls")
+            return failed(call, f"this same call has been made {times} times; it is not made again"), 0.0
+        if not self.budget.take_call():
+            self.close("max_tool_calls")
+            return failed(call, "no more tools can be called for this answer"), 0.0
+        result = await self.toolbox.run(call)
+        return _warned(result, times) if times >= WARNED else result, time.monotonic() - begun
 
-    def seconds_left(self) -> float:
-        return max(self.deadline - asyncio.get_running_loop().time(), 0.0)
+    def note_malformed(self) -> None:
+        """Counts the turns in a row whose calls could not be read, all of them."""
+        own = self.own_calls
+        bad = bool(own) and all(call.id in self.toolbox.malformed for call in own)
+        self._malformed = self._malformed + 1 if bad else 0
+        if self._malformed >= MALFORMED:
+            self.close("malformed_calls")
 
-    def check_budgets(self, turns: int, tokens: int | None) -> None:
-        if self.ended:
-            return
-        if self.turns >= turns:
-            self.end("length", limit="max_turns")
-        elif tokens is not None and self._usage.total >= tokens:
-            self.end("length", limit="max_tokens")
+    def refuse_calls(self) -> None:
+        """A model that goes on calling tools when there are none has said its last."""
+        self.answer_calls([failed(call, CLOSING) for call in self.calls])
+        self.end("length")
+
+    def close(self, limit: str) -> None:
+        """From now on no tool is run: the model is to answer from what it has."""
+        self.closing = self.closing or limit
+
+    def ask_for_the_answer(self) -> None:
+        """The tools stay in the request, as they stand in the history, but none may be chosen."""
+        self.add(user(CLOSING))
+        by_tool = self.structure is not None and self.structure.by_tool
+        choice = ToolChoice("tool", TOOL) if by_tool else ToolChoice("none")
+        self.options = replace(self.options, tool_choice=choice)
+
+    def check_budgets(self) -> None:
+        if not self.ended and (limit := self.budget.reached):
+            self.end("length", limit=limit)
 
     def end(self, reason: Reason, limit: str = "") -> None:
         self.ended = True
         self._reason = reason
-        self._limit = limit
+        self._limit = limit or self.closing
 
     def cut_short(self) -> None:
         """The time is over; what the model has said of its last answer stays in the conversation."""
@@ -251,11 +265,14 @@ class Run:
             self.add(assistant(said))
         self.end("length", limit="max_seconds")
 
+    def _returned(self, call: ToolCall) -> ToolCall:
+        return self._names.returned(call) if self.is_clients(call.name) else replace(call, own=True)
+
     def finish(self) -> Finish:
         return Finish(
             self._reason,
             "".join(self._text),
-            tuple(self._off_the_wire(message) for message in self._added),
+            tuple(with_calls(message, self._returned) for message in self._added),
             self._usage,
             tuple(self._steps),
             self.client_calls,
@@ -265,15 +282,9 @@ class Run:
         )
 
 
-def _with_calls(message: Message, change: Callable[[ToolCall], ToolCall]) -> Message:
-    if not message.calls:
-        return message
-    parts = tuple(change(part) if isinstance(part, ToolCall) else part for part in message.parts)
-    return replace(message, parts=parts)
-
-
-def _named(call: ToolCall, names: Mapping[str, str]) -> ToolCall:
-    return replace(call, name=names.get(call.name, call.name))
+def _warned(result: ToolResult, times: int) -> ToolResult:
+    words = f"(This same call has now been made {times} times. Do something else, or answer.)"
+    return replace(result, parts=(*result.parts, Text(words)))
 
 
 async def in_time(events: AsyncGenerator[ProviderEvent, None], deadline: float) -> AsyncGenerator[ProviderEvent, None]:

@@ -28,6 +28,17 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one run. None is no limit. `cost` is in US dollars and counts where the model's prices are known."""
+
+    turns: int = 50
+    seconds: float = 600.0
+    tokens: int | None = None
+    calls: int | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     model: str = ""
     """SKILL_AGENT_MODEL: `provider/model`. Empty: the first provider with credentials, else the local model."""
@@ -48,13 +59,19 @@ class Settings:
     """SKILL_AGENT_TOOLS: which groups of built-in tools the agent has."""
 
     max_turns: int = 50
-    """SKILL_AGENT_MAX_TURNS: model calls in one run."""
+    """SKILL_AGENT_MAX_TURNS: model calls in one run, with all that it delegates."""
 
     max_seconds: float = 600.0
     """SKILL_AGENT_MAX_SECONDS: how long one run may take."""
 
     max_tokens: int | None = None
     """SKILL_AGENT_MAX_TOKENS: input and output tokens of one run, all its model calls together."""
+
+    max_tool_calls: int | None = None
+    """SKILL_AGENT_MAX_TOOL_CALLS: tools that one run may call."""
+
+    max_cost: float | None = None
+    """SKILL_AGENT_MAX_COST: US dollars that one run may cost, where the model's prices are known."""
 
     api_keys: tuple[tuple[str, str], ...] = ()
     """SKILL_AGENT_API_KEYS: accepted keys as `name:sha256hex`, comma-separated, or `@path` of a file of them."""
@@ -132,6 +149,8 @@ class Settings:
             max_turns=read("SKILL_AGENT_MAX_TURNS", _count, 50),
             max_seconds=read("SKILL_AGENT_MAX_SECONDS", _seconds, 600.0),
             max_tokens=read("SKILL_AGENT_MAX_TOKENS", _count, None),
+            max_tool_calls=read("SKILL_AGENT_MAX_TOOL_CALLS", _count, None),
+            max_cost=read("SKILL_AGENT_MAX_COST", _dollars, None),
             api_keys=read("SKILL_AGENT_API_KEYS", _keys, (), shown=lambda _: "…"),
             auth=read("SKILL_AGENT_AUTH", _auth, "auto"),
             databricks_app=bool(read("DATABRICKS_APP_NAME", str, "") and read("DATABRICKS_APP_PORT", str, "")),
@@ -154,6 +173,10 @@ class Settings:
             databricks_config=read("DATABRICKS_CONFIG_FILE", _path, _path("~/.databrickscfg")),
             databricks_claude=read("SKILL_AGENT_DATABRICKS_CLAUDE", _claude_api, "messages"),
         )
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.max_turns, self.max_seconds, self.max_tokens, self.max_tool_calls, self.max_cost)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -267,6 +290,13 @@ def _seconds(value: str) -> float:
     if not 0 < seconds < 1e9:
         raise ValueError("expected a number of seconds above 0")
     return seconds
+
+
+def _dollars(value: str) -> float:
+    try:
+        return _seconds(value)
+    except ValueError:
+        raise ValueError("expected an amount in US dollars above 0") from None
 
 
 def _log(value: str) -> str:

@@ -30,6 +30,10 @@ class ToolError(Exception):
     """A failure whose message is for the model."""
 
 
+class MalformedCall(ToolError):
+    """A call of a tool that does not exist, or with arguments that cannot be read or do not fit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """`run` takes the checked arguments by name.
@@ -117,12 +121,18 @@ class Toolbox:
 
     def __init__(self, tools: Iterable[Tool]) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
+        self.malformed: set[str] = set()
+        """Ids of the calls that could not be read."""
 
     def __bool__(self) -> bool:
         return bool(self._tools)
 
     def __contains__(self, name: str) -> bool:
         return name in self._tools
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._tools)
 
     @property
     def specs(self) -> list[ToolSpec]:
@@ -133,6 +143,9 @@ class Toolbox:
         """Exactly one result, whatever happens. Cancelling the caller's task cancels the tool."""
         try:
             return ToolResult(call.id, _parts(await self._output(call)))
+        except MalformedCall as error:
+            self.malformed.add(call.id)
+            return failed(call, str(error))
         except ToolError as error:
             return failed(call, str(error) or type(error).__name__)
         except asyncio.CancelledError:
@@ -146,7 +159,9 @@ class Toolbox:
     async def _output(self, call: ToolCall) -> Output:
         tool = self._tools.get(call.name)
         if tool is None:
-            raise ToolError(f"there is no tool {call.name!r}; there are: {', '.join(sorted(self._tools)) or 'none'}")
+            raise MalformedCall(
+                f"there is no tool {call.name!r}; there are: {', '.join(sorted(self._tools)) or 'none'}"
+            )
         arguments = _checked(tool, call.arguments)
         if inspect.iscoroutinefunction(tool.run):
             return await tool.run(**arguments)
@@ -166,7 +181,7 @@ def failed(call: ToolCall, words: str) -> ToolResult:
 
 
 def _checked(tool: Tool, arguments: str) -> dict[str, Any]:
-    """The arguments by name. Raises `ToolError` where they do not parse or fit."""
+    """The arguments by name. Raises `MalformedCall` where they do not parse or fit."""
     from pydantic import ValidationError
 
     if tool.arguments is None:
@@ -174,7 +189,7 @@ def _checked(tool: Tool, arguments: str) -> dict[str, Any]:
     try:
         checked = tool.arguments.model_validate_json(arguments or "{}")
     except ValidationError as error:
-        raise ToolError(_words(error)) from error
+        raise MalformedCall(_words(error)) from error
     return {name.removeprefix("p_"): getattr(checked, name) for name in type(checked).model_fields}
 
 
@@ -182,9 +197,9 @@ def _object(arguments: str) -> dict[str, Any]:
     try:
         found = json.loads(arguments or "{}")
     except (ValueError, RecursionError) as error:
-        raise ToolError(f"the arguments are not JSON: {error}") from error
+        raise MalformedCall(f"the arguments are not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise ToolError("the arguments are not a JSON object")
+        raise MalformedCall("the arguments are not a JSON object")
     return found
 
 

@@ -131,7 +131,7 @@ class ChatAnswer:
                 return self._call_delta(index, event)
             case Finish():
                 self._usage += event.usage
-                return self._whole_calls(index, event) + self._delta(index, {}, orjson.dumps(self._reason(event)))
+                return self._whole_calls(index, event) + self._ended(index, event)
             case _:
                 return self._step(index, event)
 
@@ -142,12 +142,22 @@ class ChatAnswer:
         return self._delta(index, {"role": "assistant", "content": "", "refusal": None})
 
     def _delta(
-        self, index: int, delta: dict[str, Any], finish: bytes = b"null", logprobs: dict[str, Any] | None = None
+        self,
+        index: int,
+        delta: dict[str, Any],
+        finish: bytes = b"null",
+        logprobs: dict[str, Any] | None = None,
+        more: bytes = b"",
     ) -> bytes:
         head = b'[{"index":%d,"delta":' % index
         told = orjson.dumps(logprobs) if logprobs else b"null"
         choice = head + orjson.dumps(delta) + b',"logprobs":' + told + b',"finish_reason":' + finish + b"}]"
-        return self.open(index) + self._prefix + choice + self._suffix
+        return self.open(index) + self._prefix + choice + more + self._suffix
+
+    def _ended(self, index: int, finish: Finish) -> bytes:
+        told = {"type": "finish", "reason": finish.reason, "limit": finish.limit or None, "model": finish.model}
+        shown = b',"skill_agent":' + orjson.dumps(told) if self._activity else b""
+        return self._delta(index, {}, orjson.dumps(self._reason(finish)), more=shown)
 
     def _whole_calls(self, index: int, finish: Finish) -> bytes:
         """Calls of custom tools, whose text is known only when their JSON is whole."""

@@ -180,8 +180,8 @@ def _take(heard: Heard, chunk: Json, first: bool, last: bool) -> None:
     assert (choice["finish_reason"] is not None) == (last and heard.error is None)
     assert len(delta) == 1 or first or not delta
     if step := chunk.get("skill_agent"):
-        assert delta == {} and not last
-        heard.steps.append(step)
+        assert delta == {} and last == (step["type"] == "finish")
+        heard.steps += [] if last else [step]
     elif not delta:
         assert last
     heard.finish = choice["finish_reason"] or heard.finish
