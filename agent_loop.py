@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from allowance import refusal
 from budget import Budget
+from delegation import task_tool
 from messages import (
     Done,
     Event,
@@ -24,6 +26,7 @@ from messages import (
     Options,
     Request,
     SkillActivated,
+    ToolChoice,
     ToolEnd,
     ToolResult,
     ToolSpec,
@@ -31,9 +34,9 @@ from messages import (
     Turn,
     user,
 )
-from opening import active_in, fitting, with_body, with_catalog
+from opening import active_in, called_for, fitting, with_body, with_catalog
 from providers import default_model, resolve
-from providers.base import BadResponse, Provider, ProviderError
+from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
 from run import OutOfTime, Run, in_time
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
     import httpx
 
 NUDGE = "Please answer now, from what you have found."
+SUMMARY = 2_000
+"""Tokens that a summary of old turns may have."""
 OVER = "it was stopped, as the time for this answer is over"
 
 
@@ -53,7 +58,8 @@ class Agent:
 
     `model` is `provider/model`, or `provider` a ready one; without either the settings decide. `skills` are
     folders that hold skill folders. `tools` are typed functions, sync or async. `system_prompt` is text, or the
-    path of a file that is read anew for each run. `transport` is an httpx transport to send requests through.
+    path of a file that is read anew for each run. `groups` are the built-in tools beside yours: skills, files, todos,
+    task. `transport` is an httpx transport to send requests through.
     Raises `SettingsError` where the model's name or its credentials cannot be right.
     """
 
@@ -65,6 +71,7 @@ class Agent:
         skills: str | Path | Sequence[str | Path] | SkillStore = (),
         tools: Sequence[Callable[..., Any] | Tool] = (),
         system_prompt: str | Path | None = None,
+        groups: Collection[str] = ("skills",),
         settings: Settings | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         max_turns: int | None = None,
@@ -75,6 +82,8 @@ class Agent:
         self.provider = provider or self._resolve(model, transport)
         self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_paths(skills))
         self.tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in tools)
+        self.groups = frozenset(groups)
+        self.window = self.provider.info.window if self.provider.info.tools else 0
         self.system_prompt = self.settings.system_prompt if system_prompt is None else system_prompt
         limits = self.settings.limits
         self.limits = replace(
@@ -123,8 +132,9 @@ class Agent:
         """
         said = [user(messages)] if isinstance(messages, str) else list(messages)
         options = options or Options()
-        run = Run(said, client_tools, options, Budget(self.limits), self._structure(options))
-        self._open(run, self.skill_choice(skills, activate), activate)
+        run = Run(said, client_tools, options, Budget(self.limits), self._structure(options), self.window)
+        found = self.skill_choice(skills, activate)
+        self._open(run, found, activate or called_for(said, found))
         for name in run.newly_active():
             yield run.step(SkillActivated(name))
         async with aclosing(self._drive(run)) as events:
@@ -157,24 +167,46 @@ class Agent:
                 raise SkillError(f"there is no skill {name!r}; there are: {', '.join(found) or 'none'}")
         return {name: skill for name, skill in found.items() if names is None or name in names or name == activate}
 
-    def _open(self, run: Run, skills: dict[str, Skill], pinned: str) -> None:
+    def _open(self, run: Run, skills: dict[str, Skill], pinned: str, delegated: bool = False) -> None:
         """A model that calls tools chooses among the skills; for another the one that fits is chosen."""
         info = self.provider.info
         prompt = "\n\n".join(
             [self._prompt(), *([run.structure.hint] if run.structure and info.json != "native" else ())]
         )
         if info.tools:
-            active = active_in(run.messages)
+            run.active |= {*active_in(run.messages), *([pinned] if pinned else ())}
             run.messages = with_catalog(run.messages, prompt, skills, pinned)
-            run.offer(Toolbox([*skill_tools(skills, [*active, pinned], run.activated.append), *self.tools]))
-            run.activated += [pinned] if pinned else []
+            tools = [*skill_tools(skills, run.active, run.activate), *self._own_tools(run, skills, delegated)]
+            run.offer(Toolbox(tools, lambda tool: refusal(tool, [skills[n] for n in run.active if n in skills])))
         else:
             skill = skills.get(pinned) or fitting(run.messages, skills)
             run.messages = with_body(run.messages, prompt, skill, info)
-            run.activated += [skill.name] if skill else []
+            pinned = skill.name if skill else ""
             run.offer(Toolbox(()))
-
+        if pinned:
+            run.activate(pinned)
         run.hold = run.structure is not None and (info.json != "native" or bool(run.toolbox))
+
+    def _own_tools(self, run: Run, skills: dict[str, Skill], delegated: bool) -> list[Tool]:
+        """Beside the skills': a run that is delegated does not delegate."""
+        tools = [*self.tools]
+        if "todos" in self.groups:
+            tools.append(run.todos.tool())
+        if "task" in self.groups and not delegated:
+            tools.append(task_tool(lambda prompt: self._delegate(run, skills, prompt)))
+        return tools
+
+    async def _delegate(self, parent: Run, skills: dict[str, Skill], prompt: str) -> Finish:
+        """A run of its own on the parent's budget: its turns, seconds, tokens and calls are the parent's too."""
+        options = replace(parent.options, tool_choice=ToolChoice(), response_format=None, stop=())
+        run = Run([user(prompt)], (), options, parent.budget, window=self.window)
+        self._open(run, skills, "", delegated=True)
+        async with aclosing(self._drive(run)) as events:
+            async for event in events:
+                if isinstance(event, Finish):
+                    parent.spend(event.usage)
+                    return event
+        raise AssertionError("`Finish` is always last")
 
     def _structure(self, options: Options) -> Structure | None:
         wanted = options.response_format
@@ -190,7 +222,28 @@ class Agent:
             raise SettingsError("SKILL_AGENT_SYSTEM_PROMPT", problem, str(self.system_prompt)) from error
 
     async def _ask(self, run: Run) -> AsyncGenerator[Event, None]:
-        """One model call: its deltas, and the turn that it was."""
+        """One model call: its deltas, and the turn that it was. A conversation that is too long is shortened first,
+        or when the provider says so.
+        """
+        if run.compaction.is_due(run.size):
+            async for event in self._shorten(run):
+                yield event
+        begun = False
+        try:
+            async with aclosing(self._answer(run)) as events:
+                async for event in events:
+                    begun = True
+                    yield event
+        except ContextOverflow:
+            shortened = [] if begun else [event async for event in self._shorten(run)]
+            if not shortened:
+                raise
+            yield shortened[0]
+            async with aclosing(self._answer(run)) as events:
+                async for event in events:
+                    yield event
+
+    async def _answer(self, run: Run) -> AsyncGenerator[Event, None]:
         turn = run.turns
         request = Request(tuple(run.messages), run.specs, run.options)
         async with aclosing(in_time(self.provider.stream(request), run.budget.deadline)) as events:
@@ -202,6 +255,19 @@ class Agent:
                         yield shown
         if run.turns == turn:
             raise BadResponse("the answer breaks off", code="upstream_truncated")
+
+    async def _shorten(self, run: Run) -> AsyncGenerator[Event, None]:
+        """The old turns become a summary by the model itself; nothing happens where there are none."""
+        parts, before = run.compaction.split(run.messages), run.size
+        if not parts.old:
+            return
+        request = Request((user(run.compaction.question(parts.old)),), (), Options(max_tokens=SUMMARY))
+        async with aclosing(in_time(self.provider.stream(request), run.budget.deadline)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    run.budget.take_turn(event.usage)
+                    run.spend(event.usage)
+                    yield run.shorten(parts, event.message.text, before)
 
     async def _act(self, run: Run) -> AsyncGenerator[Event, None]:
         """What the model's answer asks for: its tools' results, another turn, or the end."""

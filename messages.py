@@ -286,7 +286,15 @@ class Turn:
     model: str
 
 
-Step: TypeAlias = SkillActivated | ToolStart | ToolEnd | Turn
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """Old turns have become a summary; tokens of the conversation before and after, estimated."""
+
+    before: int
+    after: int
+
+
+Step: TypeAlias = SkillActivated | ToolStart | ToolEnd | Turn | Compacted
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ReasoningDone | RefusalDelta | ToolCallDelta
 

@@ -17,6 +17,7 @@ ANSWER = 1024
 LOOK_BACK = 10
 """The user's newest messages among which one is looked for that a skill fits, at a few milliseconds each."""
 MARK = re.compile(r'<skill_content name="([^"]+)">')
+WHOLE = re.compile(MARK.pattern + r".*?</skill_content>", re.DOTALL)
 
 
 def with_catalog(messages: Sequence[Message], prompt: str, skills: Mapping[str, Skill], pinned: str) -> list[Message]:
@@ -46,9 +47,22 @@ def fitting(messages: Sequence[Message], skills: Mapping[str, Skill]) -> Skill |
     return next((skill for text in reversed(asked) if (skill := match(text, offered))), None)
 
 
+def called_for(messages: Sequence[Message], skills: Mapping[str, Skill]) -> str:
+    """The skill that the user calls by `/name` at the start of the newest message, "" for none."""
+    newest = next((message.text for message in reversed(messages) if message.role == "user"), "")
+    found = re.match(r"\s*/(\S+)", newest)
+    return found[1] if found and found[1] in skills else ""
+
+
 def active_in(messages: Sequence[Message]) -> list[str]:
     """The skills whose instructions stand in the conversation."""
     return [unescape(name) for m in messages for result in m.results for name in MARK.findall(result.text)]
+
+
+def skills_in(messages: Sequence[Message]) -> dict[str, str]:
+    """The instructions themselves, by the skill's name."""
+    found = (match for m in messages for result in m.results for match in WHOLE.finditer(result.text))
+    return {unescape(match[1]): match[0] for match in found}
 
 
 def _opened(messages: Sequence[Message], parts: Sequence[str]) -> list[Message]:

@@ -10,7 +10,10 @@ from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from budget import MALFORMED, STOPPED, WARNED, Budget, Repeats
+from compaction import Compaction, Split, fits
+from context import size, tokens
 from messages import (
+    Compacted,
     Done,
     Event,
     Finish,
@@ -33,8 +36,9 @@ from messages import (
     user,
 )
 from names import Names, with_calls
-from skill_tools import READING
+from skill_tools import ACTIVATE, READING
 from structured import TOOL, Structure
+from todos import Todos
 from tools import Toolbox, failed
 
 S = TypeVar("S", bound=Step)
@@ -56,6 +60,7 @@ class Run:
         options: Options,
         budget: Budget,
         structure: Structure | None = None,
+        window: int = 0,
     ) -> None:
         self.messages = list(messages)
         self.options = structure.options(options) if structure else options
@@ -67,9 +72,13 @@ class Run:
         self.ended = False
         self.budget = budget
         self.closing = ""
+        self._activated: list[str] = []
+        self._counted = (0, 0)
         self._repeats = Repeats()
         self._malformed = 0
-        self.activated: list[str] = []
+        self.active: set[str] = set()
+        self.todos = Todos()
+        self.compaction = Compaction(window, next((m.text for m in reversed(messages) if m.role == "user"), ""))
         self.calls: tuple[ToolCall, ...] = ()
         self._client_tools = client_tools
         self._names = Names()
@@ -164,6 +173,7 @@ class Run:
         self._fresh_turn = done.stop != "pause"
         self._kept = len(self._text)
         self.add(done.message)
+        self._counted = (len(self.messages), done.usage.input + done.usage.output)
         return self.step(Turn(self.turns, done.usage, done.model))
 
     def add(self, message: Message) -> None:
@@ -207,11 +217,36 @@ class Run:
         """Whether a tool has run that does more than read a skill."""
         return any(isinstance(s, ToolEnd) and s.call.name not in READING for s in self._steps)
 
+    def activate(self, skill: str) -> None:
+        self.active.add(skill)
+        self._activated.append(skill)
+
     def newly_active(self) -> list[str]:
         """The skills activated since the last look."""
-        new = list(self.activated)
-        del self.activated[: len(new)]  # tools in threads may add to it meanwhile
+        new = list(self._activated)
+        del self._activated[: len(new)]  # tools in threads may add to it meanwhile
         return new
+
+    @property
+    def size(self) -> int:
+        """Tokens of the next request: the provider's own count of what it has seen, an estimate of the rest."""
+        known, counted = self._counted
+        estimate = size(self.messages[:known]) + self._fixed_size
+        seen = counted if counted > estimate // 2 else estimate
+        return seen + size(self.messages[known:])
+
+    @property
+    def _fixed_size(self) -> int:
+        return sum(tokens(f"{spec.name} {spec.description} {spec.parameters}") for spec in self.specs)
+
+    def shorten(self, parts: Split, summary: str, before: int) -> Compacted:
+        self.messages = self.compaction.compacted(parts, summary, self.todos.text)
+        self._counted = (0, 0)
+        return self.step(Compacted(before, self.size))
+
+    def spend(self, usage: Usage) -> None:
+        """What others have used for this run: it counts as its own."""
+        self._usage += usage
 
     async def work(self, call: ToolCall) -> tuple[ToolResult, float]:
         """A call's result, and the seconds it took. A call that leads nowhere is answered without running it."""
@@ -224,7 +259,13 @@ class Run:
             self.close("max_tool_calls")
             return failed(call, "no more tools can be called for this answer"), 0.0
         result = await self.toolbox.run(call)
+        if call.name != ACTIVATE:
+            result = fits(result, self.compaction.window, self.keep_result)
         return _warned(result, times) if times >= WARNED else result, time.monotonic() - begun
+
+    def keep_result(self, call_id: str, text: str) -> str:
+        """Where the whole of a result is that is too large for the conversation."""
+        return "the rest is left out"
 
     def note_malformed(self) -> None:
         """Counts the turns in a row whose calls could not be read, all of them."""

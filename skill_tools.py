@@ -14,7 +14,8 @@ from tools import Tool, ToolError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-READING = ("activate_skill", "read_skill_file")
+ACTIVATE = "activate_skill"
+READING = (ACTIVATE, "read_skill_file")
 """Tools that change nothing."""
 IMAGES = {
     ".png": "image/png",

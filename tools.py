@@ -117,10 +117,11 @@ def _lean_part(key: str, value: Any) -> Any:
 
 
 class Toolbox:
-    """The tools of a run, by name."""
+    """The tools of a run, by name. `refusal` says why one of them may not be used now, "" where it may."""
 
-    def __init__(self, tools: Iterable[Tool]) -> None:
+    def __init__(self, tools: Iterable[Tool], refusal: Callable[[str], str] = lambda _: "") -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
+        self._refusal = refusal
         self.malformed: set[str] = set()
         """Ids of the calls that could not be read."""
 
@@ -163,6 +164,8 @@ class Toolbox:
                 f"there is no tool {call.name!r}; there are: {', '.join(sorted(self._tools)) or 'none'}"
             )
         arguments = _checked(tool, call.arguments)
+        if refusal := self._refusal(call.name):
+            raise ToolError(refusal)
         if inspect.iscoroutinefunction(tool.run):
             return await tool.run(**arguments)
         output = await asyncio.to_thread(_called, tool.run, arguments)

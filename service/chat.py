@@ -16,6 +16,7 @@ import orjson
 from bodies import ApiError
 from custom_tools import input_of
 from messages import (
+    Compacted,
     Event,
     Finish,
     Reasoning,
@@ -231,5 +232,7 @@ def activity_of(step: Step) -> dict[str, Any]:
                 "is_error": result.is_error,
                 "result": result.text[:SHOWN],
             }
+        case Compacted(before, after):
+            return {"type": "compacted", "tokens_before": before, "tokens_after": after}
         case Turn(number, usage, model):
             return {"type": "turn", "number": number, "model": model, "usage": usage_of(usage)}

@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bodies import ApiError, fitted, parsed, read
+from compaction import SUMMARISE
+from context import as_text
 from messages import Event, Finish, JsonFormat
 from response_schemas import CompactRequest, ResponseRequest
 from service.access import Json, response_of
@@ -27,16 +29,11 @@ from service.response_answer import ResponseAnswer, response_usage
 from service.seal import Seal
 from service.storage import Storage
 from service.streams import EventStream, while_connected
-from service.transcript import COMPACTION, Reader, Transcript, as_text, input_items, summary
+from service.transcript import COMPACTION, Reader, Transcript, input_items, summary
 from structured import SchemaError, Structure
 
 ENCRYPTED = "reasoning.encrypted_content"
 DONE = b"data: [DONE]\n\n"
-SUMMARISE = (
-    "Summarise the conversation above, so that you can go on from the summary alone: who wants what, what was decided, "
-    "done and found, every name, number, path and quotation that may still matter, and what is open. Write the summary "
-    "and nothing else."
-)
 PAGE, LONGEST_PAGE = 20, 100
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -164,20 +164,6 @@ def _refuse_dangling(items: Sequence[Item], messages: Sequence[Message]) -> None
 
 def summary(text: str) -> Message:
     return user(f"Summary of the conversation so far:\n\n{text}")
-
-
-def as_text(messages: Sequence[Message]) -> str:
-    """A conversation to be read, not gone on with: any model takes it, whoever's calls and signatures were in it."""
-    return "\n\n".join(line for message in messages for line in _lines(message))
-
-
-def _lines(message: Message) -> Iterator[str]:
-    if message.text.strip():
-        yield f"{message.role}: {message.text}"
-    for call in message.calls:
-        yield f"call {call.id} of {call.name}: {call.arguments}"
-    for result in message.results:
-        yield f"result of {result.call_id}: {result.text}"
 
 
 def input_items(given: Any, named: Mapping[str, Json], id: str) -> list[Json]:
