@@ -133,6 +133,7 @@ class Run:
         if isinstance(event, TextDelta) and self.hold:
             return
         if isinstance(event, TextDelta):
+            event = replace(event, text=event.text.replace("\0", "\ufffd"))  # as no client could send it back
             if self._fresh_turn and self._text and not self._text[-1].endswith("\n"):
                 yield self._say(TextDelta("\n\n"))
             yield self._say(event)

@@ -320,7 +320,8 @@ class ChatRequest(Shape):
         messages = [message.as_message() for message in self.messages]
         made = {call.id for message in messages for call in message.calls}
         new = list(takewhile(lambda message: message.role == "tool", reversed(messages)))
-        if new and not any(result.call_id in made for message in new for result in message.results):
+        wanted = any(result.call_id in made for message in _behind_answer(messages) for result in message.results)
+        if new and not wanted:
             place = f"messages[{len(messages) - len(new)}].tool_call_id"
             raise ApiError(400, f"{place}: there is no tool call with this id before it", "invalid_value", place)
         return messages
@@ -373,6 +374,11 @@ class ChatRequest(Shape):
             case None:
                 return ToolChoice()
         return ToolChoice(choice)
+
+
+def _behind_answer(messages: list[Message]) -> list[Message]:
+    """What is new: everything behind the model's last message."""
+    return list(takewhile(lambda message: message.role != "assistant", reversed(messages)))
 
 
 def _part(part: ContentPart) -> Part:

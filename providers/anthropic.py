@@ -127,7 +127,7 @@ class Messages:
     def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Turns by turns, a user's first; the last two of the user's are where the cache may end."""
         spoken = [_as_user(own(m, self.info.id)) for m in repair(messages) if m.role != "system"]
-        turns = [(m.role, blocks) for m in merged(spoken) if (blocks := _blocks(m))]
+        turns = [(m.role, _blocks(m)) for m in merged(m for m in merged(spoken) if _says_something(m))]
         if turns and turns[0][0] == "assistant":
             turns.insert(0, ("user", [{"type": "text", "text": "(the conversation goes on)"}]))
         for _, blocks in [turn for turn in turns if turn[0] == "user"][-2:]:
@@ -224,6 +224,11 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
     if message.role == "assistant" and blocks and blocks[-1]["type"] == "text":
         blocks[-1] = {**blocks[-1], "text": blocks[-1]["text"].rstrip()}
     return blocks
+
+
+def _says_something(message: Message) -> bool:
+    """Not only thinking: a message that ends with it is refused."""
+    return any(block["type"] not in ("thinking", "redacted_thinking") for block in _blocks(message))
 
 
 def _block(part: Part) -> dict[str, Any] | None:

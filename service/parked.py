@@ -75,14 +75,15 @@ def _is_all_seen(finish: Finish) -> bool:
 
 
 def _with_what_was_asked(messages: Sequence[Message]) -> list[tuple[Message, str]]:
-    """Each message with a digest of what the user had said by then: a turn belongs to its conversation, and some
+    """Each message with a digest of what its client had said by then: a turn belongs to its conversation, and some
     servers give the same ids to calls in all of them.
     """
     said = hashlib.sha256()
     asked = []
     for message in messages:
-        if message.role == "user":
-            said.update(json.dumps(message.text).encode())
+        if message.role in ("user", "tool"):
+            results = [(result.call_id, result.text) for result in message.results]
+            said.update(json.dumps([message.text, results]).encode())
         asked.append((message, said.hexdigest()))
     return asked
 

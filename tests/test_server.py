@@ -539,3 +539,10 @@ def test_pages_of_the_origins_that_are_named_may_call(skills: Path) -> None:
 def test_the_completions_of_old_are_not_offered_and_say_so(served: Service) -> None:
     answer = httpx.post(f"{served.url}/v1/completions", json={"prompt": "hi"})
     assert answer.status_code == 404 and "chat/completions" in answer.json()["error"]["message"]
+
+
+def test_a_nul_of_the_model_is_no_trap_for_the_client(up: Upstream, served: Service) -> None:
+    up.reply(sse(chat_chunks("a\0b")), sse(chat_chunks("fine")))
+    said = served.streamed().text
+    assert said == "a\ufffdb"
+    assert served.whole(messages=[*HI, {"role": "assistant", "content": said}, *HI]).text == "fine"
