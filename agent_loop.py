@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acting import resume, run_tools
 from allowance import refusal
+from approval import Approve
 from budget import Budget
 from delegation import task_tool
 from messages import (
@@ -27,10 +29,7 @@ from messages import (
     Request,
     SkillActivated,
     ToolChoice,
-    ToolEnd,
-    ToolResult,
     ToolSpec,
-    ToolStart,
     Turn,
     user,
 )
@@ -42,7 +41,7 @@ from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
 from skill_tools import skill_tools
 from structured import Structure, bare, complaint, refused
-from tools import Tool, Toolbox, failed
+from tools import Tool, Toolbox
 
 if TYPE_CHECKING:
     import httpx
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 NUDGE = "Please answer now, from what you have found."
 SUMMARY = 2_000
 """Tokens that a summary of old turns may have."""
-OVER = "it was stopped, as the time for this answer is over"
 
 
 class Agent:
@@ -124,15 +122,18 @@ class Agent:
         activate: str = "",
         client_tools: Sequence[ToolSpec] = (),
         options: Options | None = None,
+        approve: Approve | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Deltas and steps as they happen, then one `Finish`. Raises `ProviderError`.
 
         `skills` narrows the skills to those named, `activate` loads one before the first turn. A turn that calls
-        one of `client_tools` ends the run: the caller answers the call and goes on in a new run.
+        one of `client_tools` ends the run: the caller answers the call and goes on in a new run. `approve` is asked
+        before a tool that is marked so; without it such a call ends the run as a call of `approve_tool`.
         """
         said = [user(messages)] if isinstance(messages, str) else list(messages)
         options = options or Options()
         run = Run(said, client_tools, options, Budget(self.limits), self._structure(options), self.window)
+        run.approve = approve
         found = self.skill_choice(skills, activate)
         self._open(run, found, activate or called_for(said, found))
         for name in run.newly_active():
@@ -144,6 +145,9 @@ class Agent:
     async def _drive(self, run: Run) -> AsyncGenerator[Event, None]:
         """Ask, act, ask again."""
         try:
+            async with aclosing(resume(run)) as events:
+                async for event in events:
+                    yield event
             while not run.ended:
                 async with aclosing(self._ask(run)) as events:
                     async for event in events:
@@ -167,7 +171,7 @@ class Agent:
                 raise SkillError(f"there is no skill {name!r}; there are: {', '.join(found) or 'none'}")
         return {name: skill for name, skill in found.items() if names is None or name in names or name == activate}
 
-    def _open(self, run: Run, skills: dict[str, Skill], pinned: str, delegated: bool = False) -> None:
+    def _open(self, run: Run, skills: dict[str, Skill], pinned: str) -> None:
         """A model that calls tools chooses among the skills; for another the one that fits is chosen."""
         info = self.provider.info
         prompt = "\n\n".join(
@@ -176,7 +180,7 @@ class Agent:
         if info.tools:
             run.active |= {*active_in(run.messages), *([pinned] if pinned else ())}
             run.messages = with_catalog(run.messages, prompt, skills, pinned)
-            tools = [*skill_tools(skills, run.active, run.activate), *self._own_tools(run, skills, delegated)]
+            tools = [*skill_tools(skills, run.active, run.activate), *self._own_tools(run, skills)]
             run.offer(Toolbox(tools, lambda tool: refusal(tool, [skills[n] for n in run.active if n in skills])))
         else:
             skill = skills.get(pinned) or fitting(run.messages, skills)
@@ -187,12 +191,12 @@ class Agent:
             run.activate(pinned)
         run.hold = run.structure is not None and (info.json != "native" or bool(run.toolbox))
 
-    def _own_tools(self, run: Run, skills: dict[str, Skill], delegated: bool) -> list[Tool]:
+    def _own_tools(self, run: Run, skills: dict[str, Skill]) -> list[Tool]:
         """Beside the skills': a run that is delegated does not delegate."""
         tools = [*self.tools]
         if "todos" in self.groups:
             tools.append(run.todos.tool())
-        if "task" in self.groups and not delegated:
+        if "task" in self.groups and not run.delegated:
             tools.append(task_tool(lambda prompt: self._delegate(run, skills, prompt)))
         return tools
 
@@ -200,7 +204,8 @@ class Agent:
         """A run of its own on the parent's budget: its turns, seconds, tokens and calls are the parent's too."""
         options = replace(parent.options, tool_choice=ToolChoice(), response_format=None, stop=())
         run = Run([user(prompt)], (), options, parent.budget, window=self.window)
-        self._open(run, skills, "", delegated=True)
+        run.approve, run.delegated = parent.approve, True
+        self._open(run, skills, "")
         async with aclosing(self._drive(run)) as events:
             async for event in events:
                 if isinstance(event, Finish):
@@ -283,7 +288,7 @@ class Agent:
         elif run.calls and run.closing and not run.client_calls:
             run.refuse_calls()
         elif run.calls:
-            async with aclosing(self._run_tools(run)) as events:
+            async with aclosing(run_tools(run)) as events:
                 async for event in events:
                     yield event
             if run.client_calls:
@@ -319,37 +324,6 @@ class Agent:
             raise BadResponse("the model answers nothing", code="upstream_empty_response", retryable=False)
         else:
             run.nudge(NUDGE)
-
-    async def _run_tools(self, run: Run) -> AsyncGenerator[Event, None]:
-        """All of the agent's calls side by side; the results stand in the order of the calls."""
-        calls = run.own_calls
-        tasks = {asyncio.create_task(run.work(call)): call for call in calls}
-        try:
-            for call in calls:
-                yield run.step(ToolStart(call))
-            waiting = set(tasks)
-            while waiting:
-                done, waiting = await asyncio.wait(
-                    waiting, timeout=run.budget.seconds_left, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    run.answer_calls([_finished(task) or failed(call, OVER) for task, call in tasks.items()])
-                    raise OutOfTime
-                for task in (task for task in tasks if task in done):
-                    result, seconds = task.result()
-                    for name in run.newly_active():
-                        yield run.step(SkillActivated(name))
-                    yield run.step(ToolEnd(tasks[task], result, seconds))
-            run.answer_calls([task.result()[0] for task in tasks])
-            run.note_malformed()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _finished(task: asyncio.Task[tuple[ToolResult, float]]) -> ToolResult | None:
-    return task.result()[0] if task.done() else None
 
 
 def _in_a_loop() -> bool:

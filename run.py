@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
+from approval import NOBODY, REFUSED, Approve, question
 from budget import MALFORMED, STOPPED, WARNED, Budget, Repeats
 from compaction import Compaction, Split, fits
 from context import size, tokens
@@ -72,6 +73,9 @@ class Run:
         self.ended = False
         self.budget = budget
         self.closing = ""
+        self.approve: Approve | None = None
+        self.delegated = False
+        self.asked: tuple[ToolCall, ...] = ()
         self._activated: list[str] = []
         self._counted = (0, 0)
         self._repeats = Repeats()
@@ -121,8 +125,9 @@ class Run:
 
     @property
     def client_calls(self) -> tuple[ToolCall, ...]:
-        """With the names that the client gave them."""
-        return tuple(self._names.returned(call) for call in self.calls if self.is_clients(call.name))
+        """With the names that the client gave them, and the questions that it has to answer."""
+        theirs = (self._names.returned(call) for call in self.calls if self.is_clients(call.name))
+        return (*theirs, *map(question, self.asked))
 
     @property
     def own_calls(self) -> tuple[ToolCall, ...]:
@@ -249,8 +254,29 @@ class Run:
         """What others have used for this run: it counts as its own."""
         self._usage += usage
 
-    async def work(self, call: ToolCall) -> tuple[ToolResult, float]:
+    def ask_client(self) -> list[ToolCall]:
+        """Of the agent's calls those to be run now; the others wait for the client's word."""
+        if self.approve is None and not self.delegated:
+            self.asked = tuple(call for call in self.own_calls if self.toolbox.asks(call.name))
+        return [call for call in self.own_calls if call not in self.asked]
+
+    def questions(self) -> Iterator[ToolCallDelta]:
+        for call in map(question, self.asked):
+            yield ToolCallDelta(self._visible_calls, call.id, call.name, call.arguments)
+            self._visible_calls += 1
+
+    async def allowed(self, call: ToolCall) -> str:
+        """Why the call may not be made, "" where it may."""
+        if not self.toolbox.asks(call.name):
+            return ""
+        if self.approve is None:
+            return NOBODY
+        return "" if await self.approve(call) else REFUSED
+
+    async def work(self, call: ToolCall, approved: bool = False) -> tuple[ToolResult, float]:
         """A call's result, and the seconds it took. A call that leads nowhere is answered without running it."""
+        if not approved and (refused := await self.allowed(call)):
+            return failed(call, refused), 0.0
         begun = time.monotonic()
         times = self._repeats.count(call)
         if times >= STOPPED:
@@ -263,6 +289,9 @@ class Run:
         if call.name != ACTIVATE:
             result = fits(result, self.compaction.window, self.keep_result)
         return _warned(result, times) if times >= WARNED else result, time.monotonic() - begun
+
+    async def refuse(self, call: ToolCall) -> tuple[ToolResult, float]:
+        return failed(call, REFUSED), 0.0
 
     def keep_result(self, call_id: str, text: str) -> str:
         """Where the whole of a result is that is too large for the conversation."""

@@ -48,7 +48,7 @@ class Tool:
     ask: bool = False
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Tool:
+    def of(cls, function: Callable[..., Any], ask: bool = False) -> Tool:
         """The tool that a typed function is: its name, docstring and signature say everything.
 
         The docstring's first paragraph describes the tool; lines `name: text` of an `Args:` section, or
@@ -58,7 +58,7 @@ class Tool:
         description, about = _documented(inspect.getdoc(function) or "")
         arguments = _arguments_model(name, function, about)
         schema = _lean(arguments.model_json_schema())
-        return cls(ToolSpec(name, description, schema), arguments, function)
+        return cls(ToolSpec(name, description, schema), arguments, function, ask)
 
 
 def _arguments_model(name: str, function: Callable[..., Any], about: Mapping[str, str]) -> type[BaseModel]:
@@ -130,6 +130,10 @@ class Toolbox:
 
     def __contains__(self, name: str) -> bool:
         return name in self._tools
+
+    def asks(self, name: str) -> bool:
+        """Whether a person has to agree."""
+        return name in self._tools and self._tools[name].ask
 
     @property
     def names(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from approval import question
 from messages import Event, Finish, Message, Text, ToolCall
 from service.log import NAME
 from service.packing import pack, unpack
@@ -95,8 +96,9 @@ def _key(owner: str, asked: str, calls: Sequence[ToolCall]) -> str:
 
 def _holds(turn: Sequence[Message], calls: Sequence[ToolCall]) -> bool:
     """Whether these calls were made in the turn."""
-    made = {call.id: _arguments(call) for message in turn for call in message.calls}
-    return bool(turn) and all(made.get(call.id) == _arguments(call) for call in calls)
+    made = [call for message in turn for call in message.calls]
+    known = {call.id: _arguments(call) for call in (*made, *map(question, made))}
+    return bool(turn) and all(known.get(call.id) == _arguments(call) for call in calls)
 
 
 def _arguments(call: ToolCall) -> object:

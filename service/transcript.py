@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from approval import asked_ids
 from bodies import ApiError, fitted
 from messages import Message, Reasoning, Text, user
 from response_schemas import Asked, Item, Items, OtherItem, OutputItem, ReferenceItem, SealedItem
@@ -154,7 +155,7 @@ def _is_one_turn(last: Message, message: Message) -> bool:
 
 
 def _refuse_dangling(items: Sequence[Item], messages: Sequence[Message]) -> None:
-    made = {call.id for message in messages for call in message.calls}
+    made = {call.id for message in messages for call in message.calls} | asked_ids(messages)
     for index, item in enumerate(items):
         if isinstance(item, OutputItem) and item.call_id not in made:
             place = f"input[{index}].call_id"

@@ -376,6 +376,12 @@ async def test_another_models_thinking_and_blocks_are_left_out(model: Messages, 
     assert (await _turns(model, up, [user("hi"), _said(*parts, origin=origin), user("x")]))[1] == ("assistant", "so")
 
 
+async def test_thinking_alone_is_left_out_with_its_turn(model: Messages, up: Upstream) -> None:
+    for block in (THINKING, REDACTED):
+        turns = await _turns(model, up, [user("hi"), _said(Reasoning("hm", block)), user("x")])
+        assert [role for role, _ in turns] == ["user"]
+
+
 async def test_unsigned_thinking_is_left_out(model: Messages, up: Upstream) -> None:
     for opaque in (UNSIGNED, {"type": "thinking", "thinking": "hm"}, None):
         turns = await _turns(model, up, [user("hi"), _said(Reasoning("hm", opaque), Text("so")), user("x")])
