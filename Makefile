@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: setup chat serve test lint bench test-lowest clean
+.PHONY: setup chat serve test lint bench clients test-lowest clean
 
 setup: .venv/.ready
 
@@ -25,6 +25,23 @@ lint: .venv/.dev
 bench: .venv/.dev
 	@$(BIN)/python benchmarks/startup.py
 
+# The clients that people have, unmodified, against the service. They are large (about 1 GB), so they have an
+# environment of their own; what cannot be installed is skipped.
+clients: .venv-clients/.ready
+	@.venv-clients/bin/python -m pytest tests/clients
+
+.venv-clients/.ready: requirements.txt requirements-dev.txt requirements-clients.txt
+	@echo "Installing the clients (about 1 GB, once) …" >&2
+	@test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+		-r requirements.txt -r requirements-dev.txt -r requirements-clients.txt </dev/null >&2
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+		'instructor>=1.17,<2' </dev/null >&2
+	@command -v npm >/dev/null && npm install --silent --no-fund --no-audit --fetch-retries 1 \
+		--prefix .venv-clients/node openai@7 ai@6 @ai-sdk/openai@3 @ai-sdk/openai-compatible@2 zod@4 @openai/codex@0.171 \
+		</dev/null >&2 || echo "the clients of Node are not there: their tests are skipped" >&2
+	@touch $@
+
 # The suite with the oldest releases that requirements.txt allows, in an environment of its own.
 test-lowest:
 	@rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
@@ -34,7 +51,7 @@ test-lowest:
 	@.venv-lowest/bin/python -m pytest
 
 clean:
-	@rm -rf .venv .venv-lowest
+	@rm -rf .venv .venv-lowest .venv-clients
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "skill-agent needs Python 3.11 or newer" >&2; exit 1; }

@@ -18,13 +18,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
-from messages import Message, user
+from approval import TOOL as APPROVE
+from messages import Finish, Message, Text, ToolResult, user
 from providers.base import ProviderError
 from settings import Settings, SettingsError
 from skill_store import SkillError, SkillStore, create, validate
-from terminal import FAILED, INTERRUPTED, OK, as_json, complain, introduce, note, show
+from terminal import FAILED, INTERRUPTED, OK, allow, as_json, complain, introduce, note, show
 
 if TYPE_CHECKING:
     from agent_loop import Agent
@@ -165,7 +166,7 @@ async def _answer_once(agent: Agent, question: str, options: argparse.Namespace)
     """Ctrl-C cancels the run, and with it the model call."""
     out = open(os.devnull, "w") if options.json else sys.stdout  # noqa: SIM115, ASYNC230 - closed with the process
     try:
-        finish = await show(agent.stream(question, activate=_pinned(agent, options)), out)
+        finish = await _answered(agent, [user(question)], options, out)
     finally:
         await agent.aclose()
     if options.json:
@@ -173,9 +174,19 @@ async def _answer_once(agent: Agent, question: str, options: argparse.Namespace)
     return OK
 
 
-def _pinned(agent: Agent, options: argparse.Namespace) -> str:
-    """A server is told of the skill in the request."""
-    return "" if options.url else str(options.skill)
+async def _answered(agent: Agent, asked: list[Message], options: argparse.Namespace, out: TextIO) -> Finish:
+    """The whole answer. A server's questions about its tools are put to the person here, and it goes on."""
+    pinned = "" if options.url else str(options.skill)  # a server is told of the skill in the request
+    said: list[Message] = []
+    while True:
+        how: dict[str, Any] = {"activate": pinned, "approve": lambda call: allow(call.name, call.arguments)}
+        finish = await show(agent.stream([*asked, *said], **how), out)
+        said += finish.messages
+        questions = [call for call in finish.calls if call.name == APPROVE]
+        if not questions:
+            return replace(finish, messages=tuple(said))
+        words = [(call.id, await allow("the tool", call.arguments)) for call in questions]
+        said.append(Message("tool", tuple(ToolResult(id, (Text("yes" if yes else "no"),)) for id, yes in words)))
 
 
 def _converse(agent: Agent, options: argparse.Namespace) -> int:
@@ -188,7 +199,7 @@ def _converse(agent: Agent, options: argparse.Namespace) -> int:
                 continue
             asked = [*messages, user(line)]
             try:
-                finish = runner.run(show(agent.stream(asked, activate=_pinned(agent, options)), sys.stdout))
+                finish = runner.run(_answered(agent, asked, options, sys.stdout))
                 messages = [*asked, *finish.messages]
             except KeyboardInterrupt:
                 note("\n· stopped")

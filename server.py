@@ -177,6 +177,7 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
     api = [
         Route("/chat/completions", completions.create, methods=["POST"]),
         Route("/responses", responses.create, methods=["POST"]),
+        Route("/responses", responses.no_websocket, methods=["GET"]),
         Route("/responses/compact", responses.compact, methods=["POST"]),
         Route("/responses/{id}", responses.retrieve, methods=["GET"]),
         Route("/responses/{id}", responses.delete, methods=["DELETE"]),
@@ -268,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         port=port,
         loop="asyncio",
         http="httptools",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

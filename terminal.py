@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import cache
 from typing import Any, TextIO
 
-from messages import Event, Finish, RefusalDelta, SkillActivated, TextDelta, ToolEnd, ToolStart
+from messages import Compacted, Event, Finish, RefusalDelta, SkillActivated, TextDelta, ToolEnd, ToolStart
 from providers.base import AuthError, ModelInfo, ProviderError
 from settings import SettingsError
 
 OK, FAILED, USAGE, NOT_AUTHORISED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 SHOWN = 100
 """Characters of a tool's arguments that are shown."""
+ASKED = 400
+"""Characters of them where they are asked about."""
 
 
 def note(words: str) -> None:
@@ -69,10 +73,39 @@ async def show(events: AsyncGenerator[Event, None], out: TextIO) -> Finish:
     raise AssertionError("`Finish` is always last")
 
 
+async def allow(tool: str, arguments: str) -> bool:
+    """Asks the person at the terminal; where there is none the answer is no. Ctrl-C ends the wait with the run."""
+    shown = " ".join(arguments.split())[:ASKED]
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        note(f"· {tool} {shown} needs your word, and there is no terminal to ask at: not allowed")
+        return False
+    async with _one_at_a_time():
+        print(f"Allow {tool} {shown}? [y/N] ", end="", file=sys.stderr, flush=True)
+        return (await _line()).strip().lower() in ("y", "yes")
+
+
+@cache
+def _one_at_a_time() -> asyncio.Lock:
+    return asyncio.Lock()
+
+
+async def _line() -> str:
+    """A line of standard input, without blocking what else goes on."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), ready.set)
+    try:
+        await ready.wait()
+        return sys.stdin.readline()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+
+
 def _activity(event: Event) -> None:
     match event:
         case SkillActivated(name):
             note(f"· skill {name}")
+        case Compacted(before, after):
+            note(f"· the conversation was summarised: {before} tokens became {after}")
         case ToolStart(call) if call.name != "activate_skill":
             note(f"· {call.name} {' '.join(call.arguments.split())[:SHOWN]}")
         case ToolEnd(call, result, seconds) if result.is_error:
@@ -82,6 +115,8 @@ def _activity(event: Event) -> None:
 def _end(finish: Finish, out: TextIO) -> None:
     out.write("\n")
     out.flush()
+    if finish.reason == "stop" and finish.limit:
+        note(f"· the model was asked to answer without more tools: {finish.limit.replace('_', ' ')}")
     if finish.reason == "length":
         cause = f"{finish.limit.replace('_', ' ')} of this run" if finish.limit else "the model's limit on an answer"
         note(f"· the answer is cut off: {cause} was reached")

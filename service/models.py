@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -76,14 +76,11 @@ class Models:
             return Served(name, self.agent, skill)
         return Served(name, self._plain_agent(name)) if self._allowed(name) else None
 
-    def names(self) -> Iterator[str]:
-        """Those that can be listed: a glob allows names that cannot."""
-        yield AGENT
-        yield from (f"{AGENT}:{name}" for name in self.skills.scan().skills)
-        yield self.default
-        yield from (
-            name for name in self._settings.allowed_models if not set("*?[") & set(name) and name != self.default
-        )
+    def names(self) -> list[str]:
+        """Those that can be listed, each once: a glob allows names that cannot."""
+        skills = [f"{AGENT}:{name}" for name in self.skills.scan().skills]
+        allowed = [name for name in self._settings.allowed_models if not set("*?[") & set(name)]
+        return list(dict.fromkeys([AGENT, *skills, self.default, *allowed]))
 
     async def aclose(self) -> None:
         await self.agent.aclose()

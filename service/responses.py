@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -75,6 +76,12 @@ class Responses:
     async def create_for_databricks(self, request: Request) -> Response:
         """As MLflow's agents have it: events without names, and nothing is kept unless it is asked for."""
         return await self._create(request, named=False)
+
+    async def no_websocket(self, request: Request) -> Response:
+        """Some clients try one first: they fall back at once where they are told so."""
+        if request.headers.get("upgrade", "").lower() != "websocket":
+            raise HTTPException(405, headers={"allow": "POST"})
+        raise ApiError(426, "There is no WebSocket here: send a POST.", "upgrade_required")
 
     async def retrieve(self, request: Request) -> Response:
         record = await self._found(request)

@@ -38,7 +38,7 @@ def serve(app: ASGIApp, **options: Any) -> Iterator[str]:
     A server that does not stop is an error: it means that a request of the test still hangs in it.
     Logging is left as the test has it, so that `caplog` sees what the server says.
     """
-    defaults: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "loop": "asyncio", "http": "httptools"}
+    defaults: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "loop": "asyncio", "http": "httptools", "ws": "none"}
     defaults |= {"lifespan": "on", "access_log": False, "log_level": "warning", "log_config": None}
     server = uvicorn.Server(uvicorn.Config(app, **(defaults | options)))
     thread = threading.Thread(target=_run, args=(server,), name="uvicorn", daemon=True)

@@ -404,3 +404,10 @@ def test_an_answer_belongs_to_its_caller(tmp_path: Path) -> None:
         body = {"input": "hi", "previous_response_id": id}
         assert read_error(served.post(body, RESPONSES, **ben))["code"] == "previous_response_not_found"
         assert served.post(body, RESPONSES, **ann).status_code == 200
+
+
+def test_a_websocket_is_refused_so_that_its_client_falls_back(served: Service) -> None:
+    upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    response = served.get(RESPONSES, headers={**upgrade, "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="})
+    assert response.status_code == 426 and read_error(response)["code"] == "upgrade_required"
+    assert served.get(RESPONSES).status_code == 405
