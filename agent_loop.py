@@ -9,9 +9,14 @@ print(agent.run_sync("Invent a cookie flavour for December").text)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+import tempfile
+import uuid
+import weakref
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +24,7 @@ from acting import resume, run_tools
 from allowance import refusal
 from approval import Approve
 from budget import Budget
-from delegation import task_tool
+from kit import own_tools
 from messages import (
     Done,
     Event,
@@ -33,15 +38,18 @@ from messages import (
     Turn,
     user,
 )
+from model_facts import facts
 from opening import active_in, called_for, fitting, with_body, with_catalog
 from providers import default_model, resolve
 from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
 from run import OutOfTime, Run, in_time
+from sandbox import remove
+from script_tools import Workshop
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
-from skill_tools import skill_tools
 from structured import Structure, bare, complaint, refused
 from tools import Tool, Toolbox
+from workspace import Workspace
 
 if TYPE_CHECKING:
     import httpx
@@ -70,6 +78,7 @@ class Agent:
         tools: Sequence[Callable[..., Any] | Tool] = (),
         system_prompt: str | Path | None = None,
         groups: Collection[str] = ("skills",),
+        workshop: Workshop | None = None,
         settings: Settings | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         max_turns: int | None = None,
@@ -81,7 +90,11 @@ class Agent:
         self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_paths(skills))
         self.tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in tools)
         self.groups = frozenset(groups)
-        self.window = self.provider.info.window if self.provider.info.tools else 0
+        self.workshop = workshop or Workshop.of(self.settings)
+        self._scratched: Path | None = None
+        known = facts(self.provider.info.id, self.settings.models)
+        self.window = (self.provider.info.window or known.window) if self.provider.info.tools else 0
+        self._price = known.cost
         self.system_prompt = self.settings.system_prompt if system_prompt is None else system_prompt
         limits = self.settings.limits
         self.limits = replace(
@@ -123,17 +136,27 @@ class Agent:
         client_tools: Sequence[ToolSpec] = (),
         options: Options | None = None,
         approve: Approve | None = None,
+        workspace: Workspace | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Deltas and steps as they happen, then one `Finish`. Raises `ProviderError`.
 
-        `skills` narrows the skills to those named, `activate` loads one before the first turn. A turn that calls
+        `skills` narrows the skills to those named; where none is, the model answers without tools of ours. `activate` loads one before the first turn. A turn that calls
         one of `client_tools` ends the run: the caller answers the call and goes on in a new run. `approve` is asked
-        before a tool that is marked so; without it such a call ends the run as a call of `approve_tool`.
+        before a tool that is marked so; without it such a call ends the run as a call of `approve_tool`. Files lie in
+        `workspace`, else in a folder that goes with the agent.
         """
         said = [user(messages)] if isinstance(messages, str) else list(messages)
         options = options or Options()
-        run = Run(said, client_tools, options, Budget(self.limits), self._structure(options), self.window)
-        run.approve = approve
+        run = Run(
+            said,
+            client_tools,
+            options,
+            Budget(self.limits),
+            self._structure(options),
+            self.window,
+            workspace or self._scratch(),
+        )
+        run.approve, run.plain = approve, skills is not None and not (skills or activate)
         found = self.skill_choice(skills, activate)
         self._open(run, found, activate or called_for(said, found))
         for name in run.newly_active():
@@ -180,8 +203,9 @@ class Agent:
         if info.tools:
             run.active |= {*active_in(run.messages), *([pinned] if pinned else ())}
             run.messages = with_catalog(run.messages, prompt, skills, pinned)
-            tools = [*skill_tools(skills, run.active, run.activate), *self._own_tools(run, skills)]
-            run.offer(Toolbox(tools, lambda tool: refusal(tool, [skills[n] for n in run.active if n in skills])))
+            groups = () if run.plain else self.groups
+            tools = own_tools(groups, run, skills, self.workshop, lambda task: self._delegate(run, skills, task))
+            run.offer(Toolbox(map(self._marked, (*tools, *self.tools)), partial(_refusal, run, skills)))
         else:
             skill = skills.get(pinned) or fitting(run.messages, skills)
             run.messages = with_body(run.messages, prompt, skill, info)
@@ -191,19 +215,10 @@ class Agent:
             run.activate(pinned)
         run.hold = run.structure is not None and (info.json != "native" or bool(run.toolbox))
 
-    def _own_tools(self, run: Run, skills: dict[str, Skill]) -> list[Tool]:
-        """Beside the skills': a run that is delegated does not delegate."""
-        tools = [*self.tools]
-        if "todos" in self.groups:
-            tools.append(run.todos.tool())
-        if "task" in self.groups and not run.delegated:
-            tools.append(task_tool(lambda prompt: self._delegate(run, skills, prompt)))
-        return tools
-
     async def _delegate(self, parent: Run, skills: dict[str, Skill], prompt: str) -> Finish:
         """A run of its own on the parent's budget: its turns, seconds, tokens and calls are the parent's too."""
         options = replace(parent.options, tool_choice=ToolChoice(), response_format=None, stop=())
-        run = Run([user(prompt)], (), options, parent.budget, window=self.window)
+        run = Run([user(prompt)], (), options, parent.budget, None, self.window, parent.workspace)
         run.approve, run.delegated = parent.approve, True
         self._open(run, skills, "")
         async with aclosing(self._drive(run)) as events:
@@ -212,6 +227,18 @@ class Agent:
                     parent.spend(event.usage)
                     return event
         raise AssertionError("`Finish` is always last")
+
+    def _marked(self, tool: Tool) -> Tool:
+        """A tool that the settings have a person asked about."""
+        asked = any(fnmatchcase(tool.spec.name, glob) for glob in self.settings.ask)
+        return replace(tool, ask=True) if asked else tool
+
+    def _scratch(self) -> Workspace:
+        """A folder for one run, made when something is written to it and removed with the agent."""
+        if self._scratched is None:
+            self._scratched = Path(tempfile.gettempdir()) / f"skill-agent-{uuid.uuid4().hex}"
+            weakref.finalize(self, remove, self._scratched)
+        return Workspace(self._scratched / uuid.uuid4().hex)
 
     def _structure(self, options: Options) -> Structure | None:
         wanted = options.response_format
@@ -324,6 +351,10 @@ class Agent:
             raise BadResponse("the model answers nothing", code="upstream_empty_response", retryable=False)
         else:
             run.nudge(NUDGE)
+
+
+def _refusal(run: Run, skills: Mapping[str, Skill], tool: str) -> str:
+    return refusal(tool, [skills[name] for name in run.active if name in skills])
 
 
 def _in_a_loop() -> bool:

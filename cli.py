@@ -132,9 +132,10 @@ def _agent(options: argparse.Namespace) -> Agent:
     settings = Settings.from_env()
     if options.url:
         provider = _remote(options, settings)
-        return Agent(provider=provider, system_prompt=options.system or "", settings=settings)
+        return Agent(provider=provider, system_prompt=options.system or "", groups=(), settings=settings)
     skills = settings.skills if "skills" in settings.tools else ()
-    return Agent(options.model or None, skills=skills, system_prompt=options.system, settings=settings)
+    how: dict[str, Any] = {"groups": settings.tools, "system_prompt": options.system, "settings": settings}
+    return Agent(options.model or None, skills=skills, **how)
 
 
 def _remote(options: argparse.Namespace, settings: Settings) -> RemoteAgent:

@@ -303,12 +303,22 @@ ProviderEvent: TypeAlias = Delta | Step | Done
 
 
 @dataclass(frozen=True, slots=True)
+class MadeFile:
+    """A file in a run's workspace; `size` in bytes. `id` is what a server gives it out by."""
+
+    path: str
+    size: int = 0
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """How the run ended.
 
     `reason` is the answer's finish reason; `limit` names the budget that ended it early, if one did.
     `messages` are the new ones, fit to be appended to the conversation.
     `calls` are the calls that the caller has to answer (`reason` is then "tool_calls").
+    `files` are those that the run made or changed in its workspace.
     """
 
     reason: Literal["stop", "length", "tool_calls", "content_filter"]
@@ -320,6 +330,7 @@ class Finish:
     limit: str = ""
     model: str = ""
     logprobs: tuple[Mapping[str, Any], ...] = ()
+    files: tuple[MadeFile, ...] = ()
 
 
 Event: TypeAlias = Delta | Step | Finish

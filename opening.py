@@ -14,6 +14,13 @@ from skill_store.match import match
 
 ANSWER = 1024
 """Tokens kept free for the answer of a model with a small window."""
+CATALOG = 6_000
+"""Tokens that the names and descriptions of skills may cost in every request, about 80 skills."""
+SEARCHED = (
+    "There are many skills, which provide specialized instructions for specific tasks. Before a task of some size, "
+    "look for one with find_skill; call activate_skill with the name of one that fits before you answer. When its "
+    "instructions refer to a file, read it with read_skill_file."
+)
 LOOK_BACK = 10
 """The user's newest messages among which one is looked for that a skill fits, at a few milliseconds each."""
 MARK = re.compile(r'<skill_content name="([^"]+)">')
@@ -22,10 +29,15 @@ WHOLE = re.compile(MARK.pattern + r".*?</skill_content>", re.DOTALL)
 
 def with_catalog(messages: Sequence[Message], prompt: str, skills: Mapping[str, Skill], pinned: str) -> list[Message]:
     """For a model that calls tools: the catalog, and whole the skill that the caller pins."""
-    parts = [prompt, catalog_text(skills.values())]
+    parts = [prompt, SEARCHED if is_searched(skills) else catalog_text(skills.values())]
     if pinned:
         parts.append(activation_text(skills[pinned]))
     return _opened(messages, parts)
+
+
+def is_searched(skills: Mapping[str, Skill]) -> bool:
+    """Whether there are too many skills to name them all in the prompt: the model looks for them then."""
+    return sum(tokens(f"{skill.name} {skill.description}") for skill in skills.values() if not skill.hidden) > CATALOG
 
 
 def with_body(messages: Sequence[Message], prompt: str, skill: Skill | None, info: ModelInfo) -> list[Message]:

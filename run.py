@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from approval import NOBODY, REFUSED, Approve, question
 from budget import MALFORMED, STOPPED, WARNED, Budget, Repeats
+from changes import changed, stamps
 from compaction import Compaction, Split, fits
 from context import size, tokens
+from history import legal
 from messages import (
     Compacted,
     Done,
     Event,
     Finish,
+    MadeFile,
     Message,
     Options,
     ProviderEvent,
@@ -41,8 +46,10 @@ from skill_tools import ACTIVATE, READING
 from structured import TOOL, Structure
 from todos import Todos
 from tools import Toolbox, failed
+from workspace import Workspace, WorkspaceError
 
 S = TypeVar("S", bound=Step)
+HARMLESS = frozenset((*READING, "ls", "read_file", "glob", "grep"))
 CLOSING = "No more tools can be used. Give your final answer now, from what you have found."
 Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -62,6 +69,7 @@ class Run:
         budget: Budget,
         structure: Structure | None = None,
         window: int = 0,
+        workspace: Workspace | None = None,
     ) -> None:
         self.messages = list(messages)
         self.options = structure.options(options) if structure else options
@@ -73,8 +81,10 @@ class Run:
         self.ended = False
         self.budget = budget
         self.closing = ""
+        self.workspace = workspace or Workspace(Path(os.devnull))
+        self._before = stamps(self.workspace)
         self.approve: Approve | None = None
-        self.delegated = False
+        self.plain = self.delegated = False
         self.asked: tuple[ToolCall, ...] = ()
         self._activated: list[str] = []
         self._counted = (0, 0)
@@ -220,8 +230,8 @@ class Run:
 
     @property
     def has_acted(self) -> bool:
-        """Whether a tool has run that does more than read a skill."""
-        return any(isinstance(s, ToolEnd) and s.call.name not in READING for s in self._steps)
+        """Whether a tool has run that does more than read."""
+        return any(isinstance(s, ToolEnd) and s.call.name not in HARMLESS for s in self._steps)
 
     def activate(self, skill: str) -> None:
         self.active.add(skill)
@@ -295,7 +305,14 @@ class Run:
 
     def keep_result(self, call_id: str, text: str) -> str:
         """Where the whole of a result is that is too large for the conversation."""
-        return "the rest is left out"
+        if "read_file" not in self.toolbox:
+            return "the rest is left out"
+        path = f"results/{legal(call_id)}.txt"
+        try:
+            self.workspace.write(path, text.encode())
+        except WorkspaceError as error:
+            return f"the rest is left out, as it could not be kept: {error}"
+        return f"all of it is in {path}, for read_file and grep"
 
     def note_malformed(self) -> None:
         """Counts the turns in a row whose calls could not be read, all of them."""
@@ -350,6 +367,7 @@ class Run:
             self._limit,
             self._model,
             tuple(self._logprobs),
+            tuple(MadeFile(path, size) for path, (size, _) in changed(self.workspace, self._before).items()),
         )
 
 

@@ -11,12 +11,15 @@ import asyncio
 import logging
 import os
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -32,18 +35,22 @@ from bodies import ApiError
 from providers.base import Provider, ProviderError
 from providers.http import warm
 from response_schemas import ResponseRequest
+from sandbox import remove
 from schemas import ChatRequest
 from service import VERSION
 from service import log as service_log
 from service.access import Access, Json, response_of
 from service.auth import Auth
 from service.completions import Completions
+from service.conversations import Conversations
 from service.errors import api_error
+from service.files import Files
 from service.models import AGENT, Models
 from service.parked import Parked
 from service.responses import Responses
 from service.storage import Storage
-from settings import Settings, SettingsError, default_store
+from service.workspaces import Workspaces
+from settings import Settings, SettingsError, data_folder, default_store
 from skill_store import SkillError
 from structured import SchemaError
 
@@ -133,6 +140,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     await warming
     await app.state.responses.aclose()
     await app.state.storage.aclose()
+    if app.state.passing:
+        await asyncio.to_thread(remove, app.state.passing)
     await models.aclose()
 
 
@@ -171,9 +180,12 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
     settings = settings or Settings.from_env()
     told = partial(_told, settings.secrets)
     models, storage = Models(settings, provider=provider), Storage(settings.store)
-    parked = Parked(storage)
-    responses = Responses(models, storage, parked, told)
-    completions = Completions(models, parked, responses.reader, told)
+    folder = _workspace_folder(settings)
+    workspaces = Workspaces(folder, storage)
+    conversations = Conversations(Parked(storage), workspaces)
+    responses = Responses(models, storage, conversations, told)
+    completions = Completions(models, conversations, responses.reader, told)
+    files = Files(workspaces)
     api = [
         Route("/chat/completions", completions.create, methods=["POST"]),
         Route("/responses", responses.create, methods=["POST"]),
@@ -184,6 +196,8 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
         Route("/responses/{id}/cancel", responses.cancel, methods=["POST"]),
         Route("/responses/{id}/input_items", responses.input_items, methods=["GET"]),
         Route("/completions", no_completions, methods=["POST"]),
+        Route("/files/{id}", files.retrieve),
+        Route("/files/{id}/content", files.content),
         Route("/models", list_models),
         Route("/models/{name:path}", one_model),
         Route("/healthcheck", healthcheck),
@@ -214,9 +228,20 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
     app.state.storage = storage
     app.state.responses = responses
     app.state.told = told
+    app.state.passing = None if settings.store else folder
     app.state.started = int(time.time())
     app.state.ready = False
     return app
+
+
+def _workspace_folder(settings: Settings) -> Path:
+    """Beside a store that is a file; with one in memory, files too are kept only as long as the process lives."""
+    path = settings.store.removeprefix("sqlite:///")
+    if settings.store.startswith("sqlite:///") and path:
+        return Path(path).parent / "workspaces"
+    if settings.store:
+        return data_folder() / "workspaces"
+    return Path(tempfile.gettempdir()) / f"skill-agent-{uuid.uuid4().hex}"
 
 
 def __getattr__(name: str) -> Starlette:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 HERE = Path(__file__).resolve().parent
 PROVIDERS = ("databricks", "anthropic", "openai", "azure", "local")
-TOOL_GROUPS = ("skills",)
+TOOL_GROUPS = ("skills", "files", "todos", "task")
 T = TypeVar("T")
 
 
@@ -84,6 +84,21 @@ class Settings:
 
     cors: tuple[str, ...] = ()
     """SKILL_AGENT_CORS: comma-separated origins whose pages may call the service, as in https://chat.example.com."""
+
+    sandbox: Literal["required", "best", "off"] = "best"
+    """SKILL_AGENT_SANDBOX: the least isolation that skills' scripts may run under."""
+
+    execute: bool = False
+    """SKILL_AGENT_EXECUTE: `1` lets the model run commands of its own in the sandbox."""
+
+    ask: tuple[str, ...] = ()
+    """SKILL_AGENT_ASK: comma-separated globs of tools that a person has to allow each time."""
+
+    mcp: Path | None = None
+    """SKILL_AGENT_MCP: a JSON file with `mcpServers`."""
+
+    models: Path | None = None
+    """SKILL_AGENT_MODELS: a JSON file of facts about models (window, output, prices), asked before ours."""
 
     store: str = field(default="", repr=False)
     """SKILL_AGENT_STORE: `sqlite:///path` or `postgresql://…`. Empty: the server's is a SQLite file of the user's."""
@@ -155,6 +170,11 @@ class Settings:
             auth=read("SKILL_AGENT_AUTH", _auth, "auto"),
             databricks_app=bool(read("DATABRICKS_APP_NAME", str, "") and read("DATABRICKS_APP_PORT", str, "")),
             cors=read("SKILL_AGENT_CORS", _origins, ()),
+            sandbox=read("SKILL_AGENT_SANDBOX", _sandbox, "best"),
+            execute=read("SKILL_AGENT_EXECUTE", _switch, False),
+            ask=read("SKILL_AGENT_ASK", _words, ()),
+            mcp=read("SKILL_AGENT_MCP", _file, None),
+            models=read("SKILL_AGENT_MODELS", _file, None),
             store=read("SKILL_AGENT_STORE", _store, "", shown=without_password),
             log=read("SKILL_AGENT_LOG", _log, ""),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
@@ -319,15 +339,33 @@ def without_password(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
-def default_store(env: Mapping[str, str] | None = None) -> str:
-    """A file in the user's data folder (https://specifications.freedesktop.org/basedir-spec), "" where none can be."""
+def data_folder(env: Mapping[str, str] | None = None) -> Path:
+    """Of this user: https://specifications.freedesktop.org/basedir-spec"""
     env = os.environ if env is None else env
-    folder = Path(env.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")) / "skill-agent"
+    return Path(env.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")) / "skill-agent"
+
+
+def default_store(env: Mapping[str, str] | None = None) -> str:
+    """A file in the user's data folder, "" where none can be."""
+    folder = data_folder(env)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return ""
     return f"sqlite:///{folder}/store.db" if os.access(folder, os.W_OK) else ""
+
+
+def _sandbox(value: str) -> Literal["required", "best", "off"]:
+    match value:
+        case "required" | "best" | "off":
+            return value
+    raise ValueError("expected required, best or off")
+
+
+def _switch(value: str) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError("expected 1 or 0")
+    return value == "1"
 
 
 def _claude_api(value: str) -> str:

@@ -10,12 +10,13 @@ from typing import Literal, ParamSpec, TypeVar
 
 from messages import Image, Text
 from skill_store import Skill, SkillError, activation_text
+from skill_store.find import find, found_text
 from tools import Tool, ToolError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 ACTIVATE = "activate_skill"
-READING = (ACTIVATE, "read_skill_file")
+READING = (ACTIVATE, "read_skill_file", "find_skill")
 """Tools that change nothing."""
 IMAGES = {
     ".png": "image/png",
@@ -26,7 +27,9 @@ IMAGES = {
 }
 
 
-def skill_tools(skills: Mapping[str, Skill], active: Collection[str], activated: Callable[[str], None]) -> list[Tool]:
+def skill_tools(
+    skills: Mapping[str, Skill], active: Collection[str], activated: Callable[[str], None], searched: bool = False
+) -> list[Tool]:
     """None where there is no skill. `active` are in the conversation already; `activated` is told of new ones."""
     offered = {name: skill for name, skill in skills.items() if not skill.hidden}
     readable = {**offered, **{name: skills[name] for name in active if name in skills}}
@@ -40,7 +43,7 @@ def skill_tools(skills: Mapping[str, Skill], active: Collection[str], activated:
         with one_at_a_time:
             if name in loaded:
                 return f"The skill {name} is already loaded: its instructions stand above."
-            text = _told(activation_text, offered[name])
+            text = _told(activation_text, _named(offered, name))
             loaded.add(name)
             activated(name)
             return text
@@ -51,12 +54,25 @@ def skill_tools(skills: Mapping[str, Skill], active: Collection[str], activated:
         Args:
             path: relative to the skill's folder
         """
-        return _told(_file, readable[skill], path)
+        return _told(_file, _named(readable, skill), path)
 
-    # Enums of the names, so that the model cannot invent one.
-    activate_skill.__annotations__["name"] = Literal[tuple(offered)]
-    read_skill_file.__annotations__["skill"] = Literal[tuple(readable)]
-    return [Tool.of(tool) for tool in ((activate_skill, read_skill_file) if offered else (read_skill_file,))]
+    def find_skill(query: str) -> str:
+        """Find skills by what they are for."""
+        found = find(query, offered.values())
+        return found_text(found) if found else "No skill is about that."
+
+    if not searched:
+        # Enums of the names, so that the model cannot invent one.
+        activate_skill.__annotations__["name"] = Literal[tuple(offered)]
+        read_skill_file.__annotations__["skill"] = Literal[tuple(readable)]
+    tools = (activate_skill, read_skill_file, *((find_skill,) if searched else ())) if offered else (read_skill_file,)
+    return [Tool.of(tool) for tool in tools]
+
+
+def _named(skills: Mapping[str, Skill], name: str) -> Skill:
+    if name not in skills:
+        raise ToolError(f"there is no skill {name!r}; look for one with find_skill")
+    return skills[name]
 
 
 def _told(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

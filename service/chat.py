@@ -19,6 +19,7 @@ from messages import (
     Compacted,
     Event,
     Finish,
+    MadeFile,
     Reasoning,
     ReasoningDelta,
     ReasoningDone,
@@ -78,7 +79,8 @@ class ChatAnswer:
         if self._activity:
             steps = [activity_of(step) for finish in finishes for step in finish.steps]
             last = finishes[-1]
-            answer["skill_agent"] = {"steps": steps, "limit": last.limit or None, "model": last.model}
+            files = [file_of(file) for finish in finishes for file in finish.files]
+            answer["skill_agent"] = {"steps": steps, "limit": last.limit or None, "model": last.model, "files": files}
         return answer
 
     def _choice(self, index: int, finish: Finish) -> dict[str, Any]:
@@ -156,7 +158,13 @@ class ChatAnswer:
         return self.open(index) + self._prefix + choice + more + self._suffix
 
     def _ended(self, index: int, finish: Finish) -> bytes:
-        told = {"type": "finish", "reason": finish.reason, "limit": finish.limit or None, "model": finish.model}
+        told = {
+            "type": "finish",
+            "reason": finish.reason,
+            "limit": finish.limit or None,
+            "model": finish.model,
+            "files": [file_of(file) for file in finish.files],
+        }
         shown = b',"skill_agent":' + orjson.dumps(told) if self._activity else b""
         return self._delta(index, {}, orjson.dumps(self._reason(finish)), more=shown)
 
@@ -215,6 +223,11 @@ def usage_of(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
+
+
+def file_of(file: MadeFile) -> dict[str, Any]:
+    """A file that the agent has made; its content is at `files/{id}/content`."""
+    return {"id": file.id, "path": file.path, "bytes": file.size}
 
 
 def activity_of(step: Step) -> dict[str, Any]:

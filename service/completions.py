@@ -15,8 +15,8 @@ from response_schemas import ResponseRequest
 from schemas import ChatRequest
 from service.access import Json, response_of
 from service.chat import ChatAnswer
+from service.conversations import Conversations
 from service.models import Models
-from service.parked import Parked
 from service.streams import EventStream, side_by_side, while_connected
 from service.transcript import Reader
 
@@ -25,12 +25,12 @@ class Completions:
     def __init__(
         self,
         models: Models,
-        parked: Parked,
+        conversations: Conversations,
         reader: Callable[[str], Reader],
         told: Callable[[Exception], ApiError],
     ) -> None:
         self._models = models
-        self._parked = parked
+        self._conversations = conversations
         self._reader = reader
         self._told = told
 
@@ -39,9 +39,9 @@ class Completions:
         served = self._models.find(asked.model)
         owner: str = request.state.caller
         heard = await self._messages(owner, asked)
-        messages = await self._parked.restore(owner, heard)
-        how = (messages, asked.skill_agent, asked.as_tools(), asked.as_options())
-        runs = side_by_side([self._parked.keeping(owner, heard, served.run(*how)) for _ in range(asked.n)])
+        how = (asked.skill_agent, asked.as_tools(), asked.as_options())
+        begun, _ = await self._conversations.begin(served, owner, heard, *how, count=asked.n)
+        runs = side_by_side(begun)
         answer = ChatAnswer(
             served.name,
             activity=bool(asked.skill_agent.activity),

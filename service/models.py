@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from agent_loop import Agent
 from bodies import ApiError
@@ -16,6 +17,7 @@ from providers.http import Http
 from schemas import Extension
 from settings import Settings, SettingsError
 from skill_store import SkillStore
+from workspace import Workspace
 
 AGENT = "skill-agent"
 KEPT = 64
@@ -31,14 +33,23 @@ class Served:
     skill: str = ""
 
     def run(
-        self, messages: Sequence[Message], extension: Extension, tools: Sequence[ToolSpec], options: Options
+        self,
+        messages: Sequence[Message],
+        extension: Extension,
+        tools: Sequence[ToolSpec],
+        options: Options,
+        files: Workspace | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Begins a run as a request asks for it. Raises `SkillError` and `SchemaError` before it begins."""
         activate = extension.activate or self.skill
         self.agent.skill_choice(extension.skills, activate)
-        return self.agent.stream(
-            messages, skills=extension.skills, activate=activate, client_tools=tools, options=options
-        )
+        how: dict[str, Any] = {"skills": extension.skills, "activate": activate, "workspace": files}
+        return self.agent.stream(messages, client_tools=tools, options=options, **how)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether a request can leave files behind."""
+        return bool({"files", "skills"} & self.agent.groups)
 
 
 class Models:
@@ -50,7 +61,7 @@ class Models:
         self.default = default_model(settings) if provider is None else provider.info.id
         self.skills = SkillStore(*(settings.skills if "skills" in settings.tools else ()))
         provider = provider or resolve(self.default, settings, self._http)
-        self.agent = Agent(provider=provider, skills=self.skills, settings=settings)
+        self.agent = Agent(provider=provider, skills=self.skills, groups=settings.tools, settings=settings)
         self._model = self._bare(provider)
         self._plain: OrderedDict[str, Agent] = OrderedDict()
 
@@ -106,4 +117,4 @@ class Models:
 
     def _bare(self, provider: Provider) -> Agent:
         """The model alone: no prompt, no skills, no tools of ours."""
-        return Agent(provider=provider, system_prompt="", settings=replace(self._settings, tools=()))
+        return Agent(provider=provider, system_prompt="", groups=(), settings=self._settings)

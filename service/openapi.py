@@ -82,6 +82,8 @@ OPERATIONS = (
             ("after", {"type": "string"}),
         ),
     ),
+    Operation("get", f"{PREFIX}/files/{{id}}", "A file that the agent has made", shapes.StoredFile),
+    Operation("get", f"{PREFIX}/files/{{id}}/content", "Its content", bytes),
     Operation("get", f"{PREFIX}/models", "The agent, the agent with each skill, and plain models", shapes.ModelList),
     Operation("get", f"{PREFIX}/models/{{id}}", "One of them", shapes.Model),
     Operation("get", f"{PREFIX}/healthcheck", "Whether the service is well; asks no provider", shapes.Health),
@@ -134,13 +136,14 @@ def _definitions(operations: Sequence[Operation]) -> Json:
     asked = {operation.asked: None for operation in operations if operation.asked}
     _, top = models_json_schema([(model, "validation") for model in asked], ref_template=REF)
     told = {found.__name__: found for o in operations for found in (o.answer, o.events, shapes.Error) if found}
+    told.pop("bytes")
     inputs = [(name, "serialization", TypeAdapter(shape).core_schema) for name, shape in told.items()]
     _, answers = GenerateJsonSchema(ref_template=REF).generate_definitions(inputs)  # type: ignore[arg-type]
     return {**top["$defs"], **answers}
 
 
 def _described(operation: Operation) -> Json:
-    content = {"application/json": {"schema": _ref(operation.answer)}}
+    content = {"*/*": {}} if operation.answer is bytes else {"application/json": {"schema": _ref(operation.answer)}}
     if operation.events:
         content["text/event-stream"] = {"schema": {"description": _stream(operation.events)}}
     failed = {"description": "What is wrong", "content": {"application/json": {"schema": _ref(shapes.Error)}}}

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 
 from approval import question
-from messages import Event, Finish, Message, Text, ToolCall
+from messages import Finish, Message, Text, ToolCall
 from service.log import NAME
 from service.packing import pack, unpack
 from service.storage import Storage
@@ -27,38 +26,32 @@ class Parked:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    async def keeping(
-        self, owner: str, heard: Sequence[Message], events: AsyncGenerator[Event, None]
-    ) -> AsyncGenerator[Event, None]:
-        """The events of a run that `heard` began; its end is kept before anyone is told of it."""
-        async with aclosing(events):
-            async for event in events:
-                if isinstance(event, Finish):
-                    await self.keep(owner, heard, event)
-                yield event
-
-    async def keep(self, owner: str, heard: Sequence[Message], finish: Finish) -> None:
-        if not finish.calls or _is_all_seen(finish):
+    async def keep(self, owner: str, heard: Sequence[Message], finish: Finish, workspace: str = "") -> None:
+        if not finish.calls or (_is_all_seen(finish) and not workspace):
             return
         asked = _with_what_was_asked([*heard, *finish.messages[:1]])[-1][1]
         try:
             store = await self._storage.open()
-            await store.keep_turn(_key(owner, asked, finish.calls), pack(finish.messages))
+            await store.keep_turn(_key(owner, asked, finish.calls), pack(finish.messages), workspace)
         except Exception:
             log.warning("a turn that waits for its client could not be stored", exc_info=True)
 
-    async def restore(self, owner: str, messages: Sequence[Message]) -> list[Message]:
-        """The history with each message that was cut down for its client whole again."""
+    async def restore(self, owner: str, messages: Sequence[Message]) -> tuple[list[Message], str]:
+        """The history with each message that was cut down for its client whole again, and the newest's workspace."""
         asked = _with_what_was_asked(messages)
         keys = [_key(owner, words, message.calls) if message.calls else "" for message, words in asked]
         found = await self._found([key for key in keys if key])
         whole: list[Message] = []
+        workspace = ""
         for key, message in zip(keys, messages, strict=True):
-            turn = unpack(found[key]) if key in found else []
-            whole += turn if _holds(turn, message.calls) else [message]
-        return whole
+            data, where = found.get(key, (b"[]", ""))
+            turn = unpack(data)
+            known = _holds(turn, message.calls)
+            whole += turn if known else [message]
+            workspace = where if known and where else workspace
+        return whole, workspace
 
-    async def _found(self, keys: Sequence[str]) -> dict[str, bytes]:
+    async def _found(self, keys: Sequence[str]) -> dict[str, tuple[bytes, str]]:
         if not keys:
             return {}
         try:

@@ -13,7 +13,7 @@ class Record:
 
     `previous` is the response that it goes on from. `body` is the resource as JSON, `items` the input as JSON,
     `heard` and `said` are packed messages: what came in, and what the run added. `beat` is when a run in the
-    background last gave a sign.
+    background last gave a sign. `workspace` names where its files are.
     """
 
     id: str
@@ -28,6 +28,7 @@ class Record:
     conversation: str = ""
     background: bool = False
     beat: float = 0.0
+    workspace: str = ""
 
     @property
     def live(self) -> bool:

@@ -23,7 +23,7 @@ from messages import (
     Usage,
 )
 from response_schemas import FlatCustom, FlatFunction, ResponseRequest
-from service.chat import activity_of
+from service.chat import activity_of, file_of
 from service.packing import pack
 from service.seal import Seal
 
@@ -226,7 +226,8 @@ class ResponseAnswer:
         if reason:
             self.resource |= {"incomplete_details": {"reason": reason}, "completed_at": None}
         if self._activity:
-            self.resource["skill_agent"] = {"steps": self._steps, "limit": finish.limit or None, "model": finish.model}
+            told = {"steps": self._steps, "limit": finish.limit or None, "model": finish.model}
+            self.resource["skill_agent"] = {**told, "files": [file_of(file) for file in finish.files]}
         yield self._event(f"response.{status}", response=dict(self.resource))
 
 

@@ -22,9 +22,9 @@ from messages import Event, Finish, JsonFormat
 from response_schemas import CompactRequest, ResponseRequest
 from service.access import Json, response_of
 from service.background import Background
+from service.conversations import Conversations
 from service.models import Models
 from service.packing import pack
-from service.parked import Parked
 from service.record import Record
 from service.response_answer import ResponseAnswer, response_usage
 from service.seal import Seal
@@ -49,10 +49,12 @@ class Job:
 
 
 class Responses:
-    def __init__(self, models: Models, storage: Storage, parked: Parked, told: Callable[[Exception], ApiError]) -> None:
+    def __init__(
+        self, models: Models, storage: Storage, conversations: Conversations, told: Callable[[Exception], ApiError]
+    ) -> None:
         self._models = models
         self._storage = storage
-        self._parked = parked
+        self._conversations = conversations
         self._api_error = told
         self._background = Background(storage, told)
         self._made_seal: Seal | None = None
@@ -161,11 +163,11 @@ class Responses:
         seal = await self._seal() if sealing else None
         answer = ResponseAnswer(asked, served.name, id, previous=transcript.previous, stored=stored, seal=seal)
         heard = [*asked.orders, *transcript.before, *transcript.heard]
-        messages = await self._parked.restore(owner, heard)
-        events = served.run(messages, asked.skill_agent, asked.as_tools(), options)
+        how = (asked.skill_agent, asked.as_tools(), options)
+        runs, place = await self._conversations.begin(served, owner, heard, *how, known=transcript.workspace)
         items = input_items(given, transcript.named, id)
         record = _record(answer, items, owner, transcript, conversation)
-        return Job(asked, record, answer, self._parked.keeping(owner, heard, events))
+        return Job(asked, replace(record, workspace=place.id if place else ""), answer, runs[0])
 
     async def _told(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
         """The answer's events. What fails before the first one is raised, after it told in band."""

@@ -179,6 +179,16 @@ class Compaction(TypedDict):
     usage: ResponseUsage
 
 
+class StoredFile(TypedDict):
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    status: str
+
+
 class Model(TypedDict):
     id: str
     object: Literal["model"]

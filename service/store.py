@@ -16,14 +16,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, Update, delete, insert, select, update
+from sqlalchemy import ColumnElement, Table, Update, delete, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import tables
 from service.record import LIVE, Record
-from service.tables import events, keys, responses, turns
+from service.tables import events, files, keys, responses, turns, workspaces
 from settings import SettingsError, without_password
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
@@ -154,18 +154,53 @@ class Store:
     # Turns that wait for their client
 
     @unbroken
-    async def keep_turn(self, key: str, messages: bytes) -> None:
+    async def keep_turn(self, key: str, messages: bytes, workspace: str) -> None:
         await self._tidy()
-        async with self._engine.begin() as connection:
-            await connection.execute(delete(turns).where(turns.c.key == key))
-            await connection.execute(insert(turns).values(key=key, created=time.time(), messages=messages))
+        row = {"key": key, "created": time.time(), "messages": messages, "workspace": workspace}
+        await self._put_anew(turns, turns.c.key == key, row)
 
     @unbroken
-    async def turns(self, among: Sequence[str]) -> dict[str, bytes]:
-        """By key, those that are not older than an hour."""
+    async def turns(self, among: Sequence[str]) -> dict[str, tuple[bytes, str]]:
+        """Messages and workspace by key, of those that are not older than an hour."""
         fresh = (turns.c.key.in_(among), turns.c.created >= time.time() - TURN_SECONDS)
         async with self._engine.begin() as connection:
-            return {row.key: row.messages for row in await connection.execute(select(turns).where(*fresh))}
+            found = await connection.execute(select(turns).where(*fresh))
+            return {row.key: (row.messages, row.workspace) for row in found}
+
+    # Files of conversations
+
+    @unbroken
+    async def keep_workspace(self, key: str, workspace: str) -> None:
+        await self._tidy()
+        row = {"key": key, "created": time.time(), "workspace": workspace}
+        await self._put_anew(workspaces, workspaces.c.key == key, row)
+
+    @unbroken
+    async def workspaces(self, among: Sequence[str]) -> dict[str, str]:
+        """Names by key."""
+        async with self._engine.begin() as connection:
+            found = await connection.execute(select(workspaces).where(workspaces.c.key.in_(among)))
+            return {row.key: row.workspace for row in found}
+
+    @unbroken
+    async def keep_file(self, id: str, owner: str, workspace: str, path: str) -> None:
+        row = {"id": id, "owner": owner, "created": time.time(), "workspace": workspace, "path": path}
+        await self._put_anew(files, files.c.id == id, row)
+
+    @unbroken
+    async def file(self, id: str, owner: str) -> tuple[str, str, float] | None:
+        """Workspace, path and time."""
+        async with self._engine.begin() as connection:
+            found = await connection.execute(select(files).where(files.c.id == id, files.c.owner == owner))
+            row = found.first()
+            return (row.workspace, row.path, row.created) if row else None
+
+    async def _put_anew(self, table: Table, same: ColumnElement[bool], row: dict[str, Any]) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(delete(table).where(same))
+            await connection.execute(insert(table).values(row))
+
+    # The service's own
 
     @unbroken
     async def key(self) -> bytes:

@@ -46,6 +46,7 @@ responses = Table(
     Column("conversation", String(128), nullable=False),
     Column("background", Boolean, nullable=False),
     Column("beat", Float, nullable=False),
+    Column("workspace", String(32), nullable=False),
     Index("of_conversation", "owner", "conversation", "created"),
 )
 events = Table(
@@ -61,6 +62,23 @@ turns = Table(
     Column("key", String(64), primary_key=True),
     Column("created", Float, nullable=False, index=True),
     Column("messages", LargeBinary, nullable=False),
+    Column("workspace", String(32), nullable=False),
+)
+workspaces = Table(
+    "workspaces",
+    _meta,
+    Column("key", String(64), primary_key=True),
+    Column("created", Float, nullable=False, index=True),
+    Column("workspace", String(32), nullable=False),
+)
+files = Table(
+    "files",
+    _meta,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("created", Float, nullable=False, index=True),
+    Column("workspace", String(32), nullable=False),
+    Column("path", String(4096), nullable=False),
 )
 keys = Table(
     "keys",
@@ -97,6 +115,8 @@ def outdated(response: float, turn: float) -> list[Delete]:
         delete(events).where(events.c.response.in_(old)),
         delete(responses).where(responses.c.created < response),
         delete(turns).where(turns.c.created < turn),
+        delete(workspaces).where(workspaces.c.created < response),
+        delete(files).where(files.c.created < response),
     ]
 
 

@@ -28,13 +28,14 @@ PARTS: Mapping[str, Json] = {"output_text": {"annotations": [], "logprobs": []},
 class Transcript:
     """`before` was said in earlier responses, `heard` is new. `previous` is the response gone on from, "" for none.
 
-    `named` are the items that were sent as references.
+    `named` are the items that were sent as references. `workspace` names where the files of that response are.
     """
 
     before: Sequence[Message]
     heard: Sequence[Message]
     previous: str = ""
     named: Mapping[str, Json] = field(default_factory=dict)
+    workspace: str = ""
 
 
 class Reader:
@@ -53,7 +54,8 @@ class Reader:
         heard = await self._heard(asked.items, records)
         _refuse_dangling(asked.items, [*before, *heard])
         named = {id: _stored_items(record)[id] for id, record in records.items()}
-        return Transcript(before, heard, chain[-1].id if chain else "", named)
+        newest = chain[-1] if chain else None
+        return Transcript(before, heard, newest.id if newest else "", named, newest.workspace if newest else "")
 
     async def _chain(self, asked: Asked, conversation: str) -> list[Record]:
         named = asked.previous_response_id or ""

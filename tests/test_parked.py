@@ -124,10 +124,10 @@ async def test_a_turn_is_its_callers_and_of_its_conversation() -> None:
     await parked.keep("ann", [user("hi")], finish)
     seen = Message("assistant", (ToolCall("b", "theirs", '{"x":1}'),))
     other = Message("assistant", (ToolCall("b", "theirs", '{"x": 2}'),))
-    assert await parked.restore("ann", [user("hi"), seen]) == [user("hi"), whole, done]
-    assert await parked.restore("ben", [user("hi"), seen]) == [user("hi"), seen]
-    assert await parked.restore("ann", [user("hi"), other]) == [user("hi"), other]
-    assert await parked.restore("ann", [user("ho"), seen]) == [user("ho"), seen]
+    assert (await parked.restore("ann", [user("hi"), seen]))[0] == [user("hi"), whole, done]
+    assert (await parked.restore("ben", [user("hi"), seen]))[0] == [user("hi"), seen]
+    assert (await parked.restore("ann", [user("hi"), other]))[0] == [user("hi"), other]
+    assert (await parked.restore("ann", [user("ho"), seen]))[0] == [user("ho"), seen]
     await storage.aclose()
 
 
@@ -142,7 +142,7 @@ async def test_a_turn_is_kept_for_an_hour(tmp_path: Path) -> None:
         with closing(sqlite3.connect(file)) as database:
             database.execute("UPDATE turns SET created = ?", [time.time() - age])
             database.commit()
-        assert await parked.restore("", [user("hi"), seen]) == [user("hi"), *expected]
+        assert (await parked.restore("", [user("hi"), seen]))[0] == [user("hi"), *expected]
     await storage.aclose()
 
 
@@ -152,4 +152,4 @@ async def test_a_store_that_fails_costs_the_memory_and_not_the_answer(tmp_path: 
     *_, finish = turn()
     await parked.keep("", [user("hi")], finish)
     seen = Message("assistant", (ToolCall("b", "theirs", '{"x": 1}'),))
-    assert await parked.restore("", [user("hi"), seen]) == [user("hi"), seen]
+    assert (await parked.restore("", [user("hi"), seen]))[0] == [user("hi"), seen]

@@ -314,9 +314,9 @@ def test_a_body_of_responses_is_understood_by_chat_completions(up: Upstream, ser
     asked: Json = {"input": [user("hi")], "tools": [FUNCTION], "instructions": "Be brief."}
     answer = served.post(asked).json()
     assert answer["object"] == "chat.completion" and answer["choices"][0]["message"]["content"] == "Hello there"
-    assert up.requests[-1].json["tools"][0]["function"]["name"] == "price"
+    assert up.requests[-1].json["tools"][-1]["function"]["name"] == "price"
     assert served.post({"messages": [user("hi")], "tools": [FUNCTION]}).status_code == 200
-    assert up.requests[-1].json["tools"][0]["function"]["name"] == "price"
+    assert up.requests[-1].json["tools"][-1]["function"]["name"] == "price"
 
 
 def test_an_error_before_the_first_event_has_its_own_status() -> None:

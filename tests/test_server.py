@@ -174,7 +174,8 @@ def test_an_absent_empty_or_null_model_is_the_agent(served: Service) -> None:
 def test_the_agent_has_its_prompt_and_the_catalog_of_skills(up: Upstream, served: Service) -> None:
     served.whole()
     assert "baking" in prompt(up) and "Brew tea." in prompt(up) and "whole art" not in prompt(up)
-    assert {"activate_skill", "read_skill_file"} == set(tools(up))
+    files = ["edit_file", "glob", "grep", "ls", "read_file", "write_file"]
+    assert tools(up) == sorted(["activate_skill", "read_skill_file", "task", "write_todos", *files])
 
 
 def test_a_plain_model_is_asked_without_anything_of_the_agent(up: Upstream, served: Service) -> None:

@@ -1,0 +1,37 @@
+"""The tools that an agent has of its own in a run, by their groups."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+from delegation import task_tool
+from messages import Finish
+from opening import is_searched
+from run import Run
+from script_tools import Workshop, script_tools
+from skill_store import Skill
+from skill_tools import skill_tools
+from tools import Tool
+
+
+def own_tools(
+    groups: Collection[str],
+    run: Run,
+    skills: Mapping[str, Skill],
+    workshop: Workshop,
+    delegate: Callable[[str], Awaitable[Finish]],
+) -> list[Tool]:
+    """A run that is delegated does not delegate."""
+    tools: list[Tool] = []
+    if "skills" in groups:
+        tools += skill_tools(skills, run.active, run.activate, is_searched(skills))
+        tools += script_tools(skills, run.active, run.workspace, workshop)
+    if "files" in groups:
+        from file_tools import file_tools
+
+        tools += file_tools(run.workspace)
+    if "todos" in groups:
+        tools.append(run.todos.tool())
+    if "task" in groups and not run.delegated:
+        tools.append(task_tool(delegate))
+    return tools

@@ -1,0 +1,54 @@
+"""Runs that go on where their conversation was: its turns whole again, its files at hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from messages import Event, Finish, Message, Options, ToolSpec
+from schemas import Extension
+from service.models import Served
+from service.parked import Parked
+from service.workspaces import Place, Workspaces, take_in
+
+
+class Conversations:
+    def __init__(self, parked: Parked, workspaces: Workspaces) -> None:
+        self._parked = parked
+        self._workspaces = workspaces
+
+    async def begin(
+        self,
+        served: Served,
+        owner: str,
+        heard: Sequence[Message],
+        extension: Extension,
+        tools: Sequence[ToolSpec],
+        options: Options,
+        count: int = 1,
+        known: str = "",
+    ) -> tuple[list[AsyncGenerator[Event, None]], Place | None]:
+        """So many runs of a request, and where their files are. `known` is the workspace of what was said before.
+
+        Raises `SkillError` before anything is run.
+        """
+        messages, parked = await self._parked.restore(owner, heard)
+        place = await self._workspaces.of(owner, heard, known or parked) if served.has_files else None
+        if place and "files" in served.agent.groups:
+            messages = take_in(messages, place.files)
+        files = place.files if place else None
+        runs = [served.run(messages, extension, tools, options, files) for _ in range(count)]
+        return [self._keeping(owner, heard, run, place) for run in runs], place
+
+    async def _keeping(
+        self, owner: str, heard: Sequence[Message], events: AsyncGenerator[Event, None], place: Place | None
+    ) -> AsyncGenerator[Event, None]:
+        """The events of a run; what the next request needs is kept before anyone is told of the end."""
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Finish):
+                    made = await self._workspaces.keep(owner, heard, event, place) if place else ()
+                    await self._parked.keep(owner, heard, event, place.id if place and place.is_there else "")
+                    event = replace(event, files=tuple(made))
+                yield event
