@@ -140,10 +140,10 @@ class Agent:
     ) -> AsyncGenerator[Event, None]:
         """Deltas and steps as they happen, then one `Finish`. Raises `ProviderError`.
 
-        `skills` narrows the skills to those named; where none is, the model answers without tools of ours. `activate` loads one before the first turn. A turn that calls
-        one of `client_tools` ends the run: the caller answers the call and goes on in a new run. `approve` is asked
-        before a tool that is marked so; without it such a call ends the run as a call of `approve_tool`. Files lie in
-        `workspace`, else in a folder that goes with the agent.
+        `skills` narrows the skills to those named; where none is, the model answers without tools of ours. `activate`
+        loads one before the first turn. A turn that calls one of `client_tools` ends the run: the caller answers the
+        call and goes on in a new run. `approve` is asked before a tool that is marked so; without it such a call ends
+        the run as a call of `approve_tool`. Files lie in `workspace`, else in a folder that goes with the agent.
         """
         said = [user(messages)] if isinstance(messages, str) else list(messages)
         options = options or Options()

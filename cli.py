@@ -4,6 +4,7 @@ python cli.py                              chat, with the agent in this process
 python cli.py -p "question"                one answer; piped text is added as context
 python cli.py --url URL [--api-key KEY]    chat with a server
 python cli.py skills list | skills show NAME | skills validate [PATH…] | skills new NAME
+python cli.py skills test [NAME…] [--model M]
 python cli.py models | doctor | serve [--port P]
 """
 
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from approval import TOOL as APPROVE
 from messages import Finish, Message, Text, ToolResult, user
 from providers.base import ProviderError
-from settings import Settings, SettingsError
+from settings import Settings, SettingsError, data_folder
 from skill_store import SkillError, SkillStore, create, validate
 from terminal import FAILED, INTERRUPTED, OK, allow, as_json, complain, introduce, note, show
 
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands (chat is the default)", metavar="COMMAND", required=True)
     _chat_options(commands.add_parser("chat", help="chat, or answer one question"))
     commands.add_parser("serve", help="serve over HTTP, as python server.py does")
-    _skill_options(commands.add_parser("skills", help="list, show, validate or begin skills"))
+    _skill_options(commands.add_parser("skills", help="list, show, validate, test or begin skills"))
     models = commands.add_parser("models", help="the models that can be asked for")
     _server_options(models)
     models.set_defaults(run=_models)
@@ -106,6 +107,15 @@ def _skill_options(skills: argparse.ArgumentParser) -> None:
     checking = actions.add_parser("validate", help="check skills strictly, as their author")
     checking.add_argument("path", nargs="*", type=Path, help="skill folders, or folders of them (default: all skills)")
     checking.set_defaults(run=_validate_skills)
+    preparing = actions.add_parser("prepare", help="install the Python packages that skills' scripts need")
+    preparing.add_argument("name", nargs="*", help="the skills (default: all)")
+    preparing.set_defaults(run=_prepare_skills)
+    testing = actions.add_parser("test", help="run the evals that skills bring along")
+    testing.add_argument("name", nargs="*", help="the skills to test (default: all)")
+    testing.add_argument("--model", metavar="M", default="", help="provider/model, or scripted: the cases' own scripts")
+    testing.add_argument("--judge", metavar="M", default="", help="the model that judges (default: the one tested)")
+    testing.add_argument("--json", action="store_true", help="print the results as one JSON object")
+    testing.set_defaults(run=_test_skills)
     making = actions.add_parser("new", help="begin a skill")
     making.add_argument("name")
     making.set_defaults(run=_new_skill)
@@ -277,6 +287,51 @@ def _skill_folders(path: Path) -> list[Path]:
     if (path / "SKILL.md").exists():
         return [path]
     return sorted(file.parent for file in path.glob("*/SKILL.md")) or sorted(f.parent for f in path.glob("**/SKILL.md"))
+
+
+def _prepare_skills(options: argparse.Namespace) -> int:
+    """Beforehand, as nothing is installed while somebody waits for an answer."""
+    from environments import Environments, wanted
+
+    skills = _store().scan().skills
+    for name in options.name:
+        if name not in skills:
+            raise SkillError(f"there is no skill {name!r}; there are: {', '.join(skills) or 'none'}")
+    environments = Environments(data_folder() / "environments")
+    found = list(wanted([skill for name, skill in skills.items() if not options.name or name in options.name]))
+    for skill, script, packages in found:
+        note(f"{skill.name}: {script} needs {', '.join(packages)} …")
+        print(environments.prepare(packages))
+    if not found:
+        note("no script needs a package")
+    return OK
+
+
+def _test_skills(options: argparse.Namespace) -> int:
+    """Exit code 0 when every case passes, 1 when one fails, 2 when there is nothing to test or a file is wrong."""
+    return asyncio.run(_run_evals(options, Settings.from_env()))
+
+
+async def _run_evals(options: argparse.Namespace, settings: Settings) -> int:
+    from agent_loop import Agent
+    from providers.scripted import Line, ScriptedProvider
+    from skill_evals import SCRIPTED, run_evals
+
+    store = SkillStore(*settings.skills)
+    judge = Agent(options.judge, system_prompt="", settings=settings) if options.judge else None
+    how: dict[str, Any] = {"skills": store, "groups": settings.tools, "settings": settings}
+    agent = None if options.model == SCRIPTED else Agent(options.model or None, **how)
+    model = agent.provider.info.id if agent else SCRIPTED
+
+    def agent_of(script: Sequence[Line]) -> Agent:
+        return agent or Agent(provider=ScriptedProvider(script), **how)
+
+    try:
+        skills = store.scan().skills
+        return await run_evals(skills, agent_of, options.name, model=model, judge=judge, as_json=options.json)
+    finally:
+        for each in filter(None, (agent, judge)):
+            await each.aclose()
 
 
 def _new_skill(options: argparse.Namespace) -> int:

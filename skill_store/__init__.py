@@ -34,6 +34,7 @@ __all__ = [
     "activation_text",
     "catalog_text",
     "create",
+    "entry",
     "match",
     "validate",
 ]
@@ -290,10 +291,11 @@ def catalog_text(skills: Iterable[Skill]) -> str:
     shown_skills = sorted((skill for skill in skills if not skill.hidden), key=lambda skill: skill.name)
     if not shown_skills:
         return ""
-    return "\n".join([_INTRODUCTION, "<available_skills>", *map(_entry, shown_skills), "</available_skills>"])
+    return "\n".join([_INTRODUCTION, "<available_skills>", *map(entry, shown_skills), "</available_skills>"])
 
 
-def _entry(skill: Skill) -> str:
+def entry(skill: Skill) -> str:
+    """One skill's line in a catalog."""
     name, description = _cut(_line(skill.name), MAX_NAME), _cut(_line(skill.description), MAX_DESCRIPTION)
     return f"- {escape(name, quote=False)}: {escape(description, quote=False)}"
 
@@ -313,7 +315,9 @@ def activation_text(skill: Skill) -> str:
     """
     opening = f'<skill_content name="{escape(_line(skill.name))}">'
     body = _OUR_TAGS.sub("&lt;", skill.body())
-    return "\n".join([opening, body, *_resources(skill.files()), "</skill_content>"])
+    # A skill's evals say what a good answer is: they are for its author.
+    files = tuple(path for path in skill.files() if not path.startswith("evals/"))
+    return "\n".join([opening, body, *_resources(files), "</skill_content>"])
 
 
 def _resources(files: tuple[str, ...]) -> list[str]:

@@ -72,15 +72,15 @@ class Parts(NamedTuple):
     body_line: int
 
 
-class _Unusable(Exception):
-    """Why a head is not read; `line` counts from 0 within the head."""
+class Unusable(Exception):
+    """Why a text is not read; `line` counts from 0 within it."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
         self.line = line
 
 
-class _Refused(_Unusable):
+class _Refused(Unusable):
     """The head is built to harm, so nothing in it is rescued."""
 
 
@@ -115,24 +115,24 @@ class _Reader:
         return _CONTROL.sub(" ", text)
 
     def head(self, parts: Parts) -> dict[str, Any]:
-        """The values of the head, repaired or rescued if need be; raises _Unusable."""
+        """The values of the head, repaired or rescued if need be; raises Unusable."""
         try:
             return _load(parts.head)
-        except _Unusable as first:
+        except Unusable as first:
             values = self._repaired(parts, first)
             return values if values is not None else self._rescued(parts, first)
 
-    def _repaired(self, parts: Parts, first: _Unusable) -> dict[str, Any] | None:
+    def _repaired(self, parts: Parts, first: Unusable) -> dict[str, Any] | None:
         try:
             values = _load(_quote_broken_entries(parts.head))
         except _Refused:
             raise
-        except _Unusable:
+        except Unusable:
             return None
         self.warn(parts.head_line + first.line, f"{first}; read as if the value were in quotes")
         return values
 
-    def _rescued(self, parts: Parts, first: _Unusable) -> dict[str, Any]:
+    def _rescued(self, parts: Parts, first: Unusable) -> dict[str, Any]:
         values = {key: _bare(value) for key, value in _RESCUED.findall(parts.head)}
         if isinstance(first, _Refused) or not values.get("description"):
             raise first
@@ -150,7 +150,7 @@ def read_document(path: Path, data: bytes) -> Document:
         return Document({}, {}, text, 1, tuple(reader.problems))
     try:
         values = reader.head(parts)
-    except _Unusable as error:
+    except Unusable as error:
         reader.fail(parts.head_line + error.line, str(error))
         return Document({}, {}, parts.body, parts.body_line, tuple(reader.problems))
     lines = _line_numbers(parts, reader)
@@ -182,7 +182,7 @@ def _no_head(text: str) -> str:
 
 
 def _load(head: str) -> dict[str, Any]:
-    """All scalars as strings; raises _Unusable."""
+    """All scalars as strings; raises Unusable."""
     import frontmatter
     import yaml
     from frontmatter.default_handlers import YAMLHandler
@@ -200,20 +200,20 @@ def _load(head: str) -> dict[str, Any]:
         # The parser strips the text; a first line keeps the blank ones after it, and so the line numbers.
         values, _ = frontmatter.parse(f"---\n{head}", handler=GuardedYaml())
     except (yaml.YAMLError, ValueError, RecursionError, UnicodeError) as error:
-        raise _Unusable(*_explained(error)) from error
+        raise Unusable(*_explained(error)) from error
     return values
 
 
 def _inspected(source: str) -> dict[str, Any]:
     head = source.removeprefix("---\n")
-    _inspect(head)
+    _inspect(head, "the frontmatter")
     loader = _base_loader()(head)
     try:
         values = loader.get_single_data()
     finally:
         loader.dispose()
     if not isinstance(values, dict) or not values:
-        raise _Unusable(0, "the frontmatter has no `key: value` lines")
+        raise Unusable(0, "the frontmatter has no `key: value` lines")
     return values
 
 
@@ -224,28 +224,42 @@ def _base_loader() -> Any:
     return getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
-def _inspect(head: str) -> None:
+def tree(text: str, what: str = "the frontmatter") -> Any:
+    """The YAML node of `text`, which knows its lines, inspected before anything is built. Raises Unusable."""
+    import yaml
+
+    try:
+        _inspect(text, what)
+        node = yaml.compose(text, Loader=_base_loader())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Unusable(*_explained(error)) from error
+    if node is None:
+        raise Unusable(0, f"{what} is empty")
+    return node
+
+
+def _inspect(text: str, what: str) -> None:
     """Raise _Refused for YAML that expands, nests or tags more than a skill ever needs."""
     import yaml
 
-    if len(head) > MAX_HEAD:
-        raise _Refused(0, f"the frontmatter is longer than {MAX_HEAD // 1024} KiB")
+    if len(text) > MAX_HEAD:
+        raise _Refused(0, f"{what} is longer than {MAX_HEAD // 1024} KiB")
     depth = 0
-    events: Iterator[Any] = yaml.parse(head, Loader=_base_loader())
+    events: Iterator[Any] = yaml.parse(text, Loader=_base_loader())
     for count, event in enumerate(events):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if reason := _objection(event, depth, count):
+        if reason := _objection(event, depth, count, what):
             raise _Refused(event.start_mark.line, reason)
 
 
-def _objection(event: Any, depth: int, count: int) -> str:
+def _objection(event: Any, depth: int, count: int, what: str) -> str:
     if getattr(event, "anchor", None):
-        return "anchors and aliases (& and *) are not allowed in frontmatter"
+        return f"anchors and aliases (& and *) are not allowed in {what}"
     if (tag := getattr(event, "tag", None)) and tag not in _PLAIN_TAGS:
-        return f"the tag {tag[:60]!r} is not allowed in frontmatter"
+        return f"the tag {tag[:60]!r} is not allowed in {what}"
     if depth > MAX_DEPTH:
-        return f"the frontmatter nests deeper than {MAX_DEPTH} levels"
-    return f"the frontmatter has more than {MAX_EVENTS} items" if count > MAX_EVENTS else ""
+        return f"{what} nests deeper than {MAX_DEPTH} levels"
+    return f"{what} has more than {MAX_EVENTS} items" if count > MAX_EVENTS else ""
 
 
 def _explained(error: Exception) -> tuple[int, str]:
@@ -273,7 +287,7 @@ def _loads(entry: str) -> bool:
     except _Refused:
         # A text that starts with *, & or ! is a mistake; elsewhere the refusal stands.
         return entry.partition(":")[0].strip() not in _TEXT_KEYS or "!!" in entry
-    except _Unusable:
+    except Unusable:
         return entry.startswith("#")
     return True
 
@@ -319,12 +333,9 @@ def _line_numbers(parts: Parts, reader: _Reader) -> dict[str, int]:
 
 def _keys(head: str) -> Sequence[tuple[str, int]]:
     """Keys with their lines from 0, by the parser when it can, else by the look of the lines."""
-    import yaml
-
     try:
-        _inspect(head)
-        return list(_node_keys(yaml.compose(head, Loader=_base_loader())))
-    except (_Unusable, yaml.YAMLError, ValueError, RecursionError):
+        return list(_node_keys(tree(head)))
+    except Unusable:
         found = (re.match(r"([\w-]+)[ \t]*:", line) for line in head.split("\n"))
         return [(key[1], line) for line, key in enumerate(found) if key]
 

@@ -19,8 +19,9 @@ from messages import Finish, Message, ProviderEvent, Request
 from providers.base import AuthError, ProviderError
 from providers.scripted import Line, ScriptedProvider
 from settings import Settings
-from skill_evals import SCRIPTED, evals_of, run_evals
-from skill_store import Problem, SkillStore
+from skill_cases import SCRIPTED, evals_of
+from skill_evals import run_evals
+from skill_store import Problem, SkillStore, activation_text
 from tests.agents import Stuck, agent_of, write_skill
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "skills"
@@ -348,7 +349,7 @@ def test_nothing_to_test_is_said_and_is_exit_code_2(tmp_path: Path, run: Run) ->
         ("? [a]\n: b\n", "1: error: "),
         ("name: a\nprompt: [b\n", "2: error: the YAML cannot be read"),
         ("name: a\n---\nname: b\n", "the YAML cannot be read: but found another document"),
-        ("name: &a b\nprompt: *a\n", "1: error: anchors and aliases (& and *) are not allowed in file"),
+        ("name: &a b\nprompt: *a\n", "1: error: anchors and aliases (& and *) are not allowed in the file"),
         ("name: !!python/object:os.system a\n", "1: error: the tag"),
         ("a: " + "[" * 30 + "]" * 30, "1: error: the file nests deeper than 20 levels"),
         ("a: " + "[" * 3000, "1: error: the YAML cannot be read"),
@@ -387,6 +388,13 @@ def test_a_file_that_leads_elsewhere_is_not_read(tmp_path: Path, run: Run) -> No
     (folder / "evals" / "gone.yaml").unlink()
     (folder / "evals" / "link.yaml").symlink_to(tmp_path / "outside.yaml")
     assert list(evals_of(SkillStore(tmp_path / "skills").scan().skills["baking"])) == []
+
+
+def test_the_model_is_not_shown_the_evals(tmp_path: Path) -> None:
+    folder = put(tmp_path, case("text: cake"))
+    (folder / "notes.md").write_text("Bake slowly.")
+    told = activation_text(SkillStore(tmp_path).scan().skills["baking"])
+    assert "notes.md" in told and "evals" not in told
 
 
 def test_words_of_a_file_cannot_steer_the_terminal(tmp_path: Path, run: Run) -> None:

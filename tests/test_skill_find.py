@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from skill_store import Skill, SkillStore, catalog_text
-from skill_store.find import KEPT, find, found_text, index_of
+from skill_store.find import find, found_text
+from skill_store.index import KEPT, index_of
 from tests.agents import write_skill
 
 
@@ -119,7 +120,7 @@ def test_an_edited_description_counts_at_once(tmp_path: Path) -> None:
 
 def test_equal_catalogs_share_an_index_and_few_indexes_are_kept() -> None:
     def index(word: str) -> object:
-        return index_of(tuple((skill.name, skill.description) for skill in many(10, word)))
+        return index_of(many(10, word))
 
     assert index("first") is index("first")
     kept = [weakref.ref(index(f"word{n}")) for n in range(3 * KEPT)]
