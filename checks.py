@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from providers import default_model, resolve
@@ -12,7 +14,8 @@ from providers.base import Provider, ProviderError
 from providers.errors import error_of, parse
 from providers.http import Auth, Http
 from providers.remote import base_url
-from settings import Settings, SettingsError
+from sandbox import Sandbox
+from settings import Settings, SettingsError, default_store, without_password
 from skill_store import SkillStore
 from terminal import FAILED, OK
 
@@ -21,7 +24,7 @@ CONNECT_SECONDS = 5.0
 
 async def doctor(settings: Settings) -> int:
     """A line a check, and what to do where one fails."""
-    good = _python_packages() & _skills(settings)
+    good = _python_packages() & _skills(settings) & _sandbox(settings) & _store(settings)
     try:
         provider = resolve(default_model(settings), settings, Http())
     except SettingsError as error:
@@ -52,6 +55,23 @@ def _skills(settings: Settings) -> bool:
     for problem in errors:
         _line(False, "skills", str(problem))
     return _line(not errors, "skills", f"{len(catalog.skills)} loaded") and not errors
+
+
+def _sandbox(settings: Settings) -> bool:
+    """What skills' scripts run in; without a sandbox they run only where that is allowed."""
+    told = Sandbox(settings.sandbox).describe()
+    refused = told.startswith("none:") or "scripts are refused" in told
+    return _line(not refused, "sandbox", told)
+
+
+def _store(settings: Settings) -> bool:
+    """Where the server keeps answers."""
+    if not (url := settings.store or default_store()):
+        return _line(True, "store", "in memory, as the user's data folder cannot be written (SKILL_AGENT_STORE)")
+    folder = Path(url.removeprefix("sqlite:///")).parent
+    if url.startswith("sqlite:///") and folder.exists() and not os.access(folder, os.W_OK):
+        return _line(False, "store", f"{folder} cannot be written: name another file with SKILL_AGENT_STORE")
+    return _line(True, "store", without_password(url))
 
 
 async def _reachable(provider: Provider) -> bool:

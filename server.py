@@ -37,6 +37,7 @@ from providers.http import warm
 from response_schemas import ResponseRequest
 from sandbox import remove
 from schemas import ChatRequest
+from script_tools import has_scripts
 from service import VERSION
 from service import log as service_log
 from service.access import Access, Json, response_of
@@ -151,6 +152,8 @@ def _warm(models: Models) -> None:
     for problem in catalog.problems:
         log.warning("%s", problem)
     log.info("skill-agent answers with %s, %d skills", models.default, len(catalog.skills))
+    if any(map(has_scripts, catalog.skills.values())):
+        log.info("scripts run in %s", models.agent.workshop.sandbox.describe())
     ChatRequest.model_rebuild()
     ResponseRequest.model_rebuild()
     warm()
