@@ -20,11 +20,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acting import resume, run_tools
-from allowance import refusal
-from approval import Approve
-from budget import Budget
-from kit import own_tools
+from agent.acting import resume, run_tools
+from agent.allowance import refusal
+from agent.approval import Approve
+from agent.budget import Budget
+from agent.kit import own_tools
+from agent.opening import active_in, called_for, fitting, with_body, with_catalog
+from agent.run import OutOfTime, Run, in_time
+from agent.script_tools import Workshop
+from agent.structured import Structure, bare, complaint, refused
+from agent.workspace import Workspace
 from messages import (
     Done,
     Event,
@@ -39,17 +44,12 @@ from messages import (
     user,
 )
 from model_facts import facts
-from opening import active_in, called_for, fitting, with_body, with_catalog
 from providers import default_model, resolve
 from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
-from run import OutOfTime, Run, in_time
 from sandbox import remove
-from script_tools import Workshop
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
-from structured import Structure, bare, complaint, refused
 from tools import Tool, Toolbox
-from workspace import Workspace
 
 if TYPE_CHECKING:
     import httpx

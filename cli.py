@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from approval import TOOL as APPROVE
+from agent.approval import TOOL as APPROVE
 from messages import Finish, Message, Text, ToolResult, user
 from providers.base import ProviderError
 from settings import Settings, SettingsError, data_folder
@@ -291,7 +291,7 @@ def _skill_folders(path: Path) -> list[Path]:
 
 def _prepare_skills(options: argparse.Namespace) -> int:
     """Beforehand, as nothing is installed while somebody waits for an answer."""
-    from environments import Environments, wanted
+    from agent.environments import Environments, wanted
 
     skills = _store().scan().skills
     for name in options.name:

@@ -31,13 +31,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from agent.script_tools import has_scripts
+from agent.structured import SchemaError
 from bodies import ApiError
 from providers.base import Provider, ProviderError
 from providers.http import warm
 from response_schemas import ResponseRequest
 from sandbox import remove
 from schemas import ChatRequest
-from script_tools import has_scripts
 from service import VERSION
 from service import log as service_log
 from service.access import Access, Json, response_of
@@ -53,7 +54,6 @@ from service.storage import Storage
 from service.workspaces import Workspaces
 from settings import Settings, SettingsError, data_folder, default_store
 from skill_store import SkillError
-from structured import SchemaError
 
 log = logging.getLogger(service_log.NAME)
 SERVICE = "openai-compatible-api"

@@ -32,10 +32,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from agent.structured import Structure
 from messages import JsonFormat, Message, Text, ToolCall, user
 from skill_store import Problem, Skill, SkillError
 from skill_store.reader import Unusable, tree
-from structured import Structure
 
 if TYPE_CHECKING:
     from providers.scripted import Line

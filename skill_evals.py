@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeAlias
 
+from agent.structured import Structure, bare
 from messages import Finish, JsonFormat, Options, SkillActivated, ToolStart, Turn, clean
 from skill_cases import SCRIPTED, Case, Eval, evals_of, expression
 from skill_store import Problem, Skill
-from structured import Structure, bare
 from terminal import FAILED, OK, USAGE, note
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from context import tokens  # noqa: E402
+from agent.context import tokens  # noqa: E402
 from skill_store import SkillStore, catalog_text  # noqa: E402
 from skill_store.find import find, found_text  # noqa: E402
 

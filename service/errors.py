@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from agent.structured import SchemaError
 from bodies import ApiError
 from providers.base import (
     AuthError,
@@ -18,7 +19,6 @@ from providers.base import (
 )
 from settings import SettingsError
 from skill_store import SkillError
-from structured import SchemaError
 
 # 502 and not 401 where the provider refuses our key: the client's own is fine.
 _STATUS: Sequence[tuple[type[ProviderError], int, str]] = (

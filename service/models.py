@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from agent.workspace import Workspace
 from agent_loop import Agent
 from bodies import ApiError
 from messages import Event, Message, Options, ToolSpec
@@ -17,7 +18,6 @@ from providers.http import Http
 from schemas import Extension
 from settings import Settings, SettingsError
 from skill_store import SkillStore
-from workspace import Workspace
 
 AGENT = "skill-agent"
 KEPT = 64

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Sequence
 
-from approval import question
+from agent.approval import question
 from messages import Finish, Message, Text, ToolCall
 from service.log import NAME
 from service.packing import pack, unpack

@@ -15,9 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from agent.compaction import SUMMARISE
+from agent.context import as_text
+from agent.structured import SchemaError, Structure
 from bodies import ApiError, fitted, parsed, read
-from compaction import SUMMARISE
-from context import as_text
 from messages import Event, Finish, JsonFormat
 from response_schemas import CompactRequest, ResponseRequest
 from service.access import Json, response_of
@@ -31,7 +32,6 @@ from service.seal import Seal
 from service.storage import Storage
 from service.streams import EventStream, while_connected
 from service.transcript import COMPACTION, Reader, Transcript, input_items, summary
-from structured import SchemaError, Structure
 
 ENCRYPTED = "reasoning.encrypted_content"
 DONE = b"data: [DONE]\n\n"

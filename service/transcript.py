@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from approval import asked_ids
+from agent.approval import asked_ids
 from bodies import ApiError, fitted
 from messages import Message, Reasoning, Text, user
 from response_schemas import Asked, Item, Items, OtherItem, OutputItem, ReferenceItem, SealedItem

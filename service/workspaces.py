@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from agent.workspace import Workspace, WorkspaceError
 from messages import File, Finish, MadeFile, Message, Text
 from service.log import NAME
 from service.storage import Storage
 from skill_store.files import plain
-from workspace import Workspace, WorkspaceError
 
 log = logging.getLogger(NAME)
 KEPT_SECONDS = 7 * 24 * 3600.0

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.approval import is_yes
 from agent_loop import Agent
-from approval import is_yes
 from messages import Message, Text, ToolCall, ToolResult
 from providers.scripted import Line, ScriptedProvider, call
 from server import create_app

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.context import size
 from agent_loop import Agent
-from context import size
 from history import repair
 from messages import (
     Compacted,
@@ -155,7 +155,7 @@ async def test_a_play_with_its_own_count_is_believed() -> None:
 
 
 def test_results_alone_are_no_beginning() -> None:
-    from compaction import Compaction
+    from agent.compaction import Compaction
 
     results = Message("tool", (ToolResult("a", (Text("x" * 2_000),)),))
     talk = [user("q"), Message("assistant", (ToolCall("a", "t"),)), results, assistant("z"), user("next")]

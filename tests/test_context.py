@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from context import cut, recent, tokens
+from agent.context import cut, recent, tokens
 from messages import Message, Text, assistant, user
 
 WORDS = "word " * 100

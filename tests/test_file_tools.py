@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from file_tools import READING, file_tools
+from agent.file_tools import READING, file_tools
+from agent.workspace import MAX_SEARCHED_FILE, Workspace, WorkspaceError
 from messages import Image, ToolCall, ToolResult
 from tools import Toolbox
-from workspace import MAX_SEARCHED_FILE, Workspace, WorkspaceError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"

@@ -84,7 +84,9 @@ def test_the_lowest_modules_import_nothing_of_ours(module: str) -> None:
     assert not ours(module)
 
 
-@pytest.mark.parametrize("module", ["agent_loop", "skill_store", "skill_tools", "tools", "run", "opening", "providers"])
+@pytest.mark.parametrize(
+    "module", ["agent_loop", "skill_store", "tools", "agent.kit", "agent.run", "agent.opening", "providers"]
+)
 def test_the_agent_knows_nothing_of_the_web_service(module: str) -> None:
     assert not {name for name in reached(module) if name.partition(".")[0] in WEB}
 
@@ -106,7 +108,7 @@ def test_the_service_is_imported_by_the_server_only() -> None:
 
 def test_skills_and_tools_know_neither_providers_nor_settings() -> None:
     for name in FILES:
-        if name.startswith(("skill_", "tools", "history", "context")):
+        if name.startswith(("skill_", "tools", "history", "agent.context", "agent.skill_", "agent.file_", "sandbox")):
             assert not [found for found in ours(name) if found.startswith(("providers", "settings"))], name
 
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from budget import MALFORMED, STOPPED
+from agent.budget import MALFORMED, STOPPED
 from history import LOST, legal
 from tests.surface import Heard, Json, Service, service, write_skill
 from tests.upstream import Received, Reply, Upstream, chat_chunks, claude_events, sse

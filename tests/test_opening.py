@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from context import tokens
+from agent.context import tokens
+from agent.opening import active_in, fitting
 from messages import Message, SkillActivated, Text, ToolResult, assistant, system, user
-from opening import active_in, fitting
 from providers.base import ModelInfo
 from providers.scripted import call
 from settings import Settings, SettingsError

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from agent.environments import Environments, needed
+from agent.script_tools import Workshop
+from agent.workspace import Workspace
 from agent_loop import Agent
-from environments import Environments, needed
 from messages import ToolResult
 from providers.scripted import ScriptedProvider, call
 from sandbox import Sandbox
-from script_tools import Workshop
 from settings import Settings
 from skill_store import SkillStore
 from tests.agents import results_of, write_skill
-from workspace import Workspace
 
 HELLO = "import sys\nprint('hello', *sys.argv[1:], sys.stdin.read())\n"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.skill_tools import skill_tools
 from messages import Image, Text, ToolCall, ToolResult
 from skill_store import SkillStore
-from skill_tools import skill_tools
 from tests.agents import write_skill
 from tools import Toolbox
 

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import pytest
 
+from agent.structured import HINT, SchemaError, Structure
 from agent_loop import Agent
 from messages import JsonFormat, Options, TextDelta, ToolCall
 from providers.base import BadResponse, ModelInfo
 from providers.scripted import Line, ScriptedProvider, call
-from structured import HINT, SchemaError, Structure
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from workspace import MAX_ENTRIES, Missing, Workspace, WorkspaceError
+from agent.workspace import MAX_ENTRIES, Missing, Workspace, WorkspaceError
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = b"what stands outside"
@@ -526,7 +526,7 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(workspace: Works
     program = """
 import resource, sys
 from pathlib import Path
-from workspace import Workspace, WorkspaceError
+from agent.workspace import Workspace, WorkspaceError
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     Workspace(Path(sys.argv[1])).write("notes/a.txt", b"x" * 5000)

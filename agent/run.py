@@ -11,11 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from approval import NOBODY, REFUSED, Approve, question
-from budget import MALFORMED, STOPPED, WARNED, Budget, Repeats
-from changes import changed, stamps
-from compaction import Compaction, Split, fits
-from context import size, tokens
+from agent.approval import NOBODY, REFUSED, Approve, question
+from agent.budget import MALFORMED, STOPPED, WARNED, Budget, Repeats
+from agent.changes import changed, stamps
+from agent.compaction import Compaction, Split, fits
+from agent.context import size, tokens
+from agent.names import Names, with_calls
+from agent.skill_tools import ACTIVATE, READING
+from agent.structured import TOOL, Structure
+from agent.todos import Todos
+from agent.workspace import Workspace, WorkspaceError
 from history import legal
 from messages import (
     Compacted,
@@ -41,12 +46,7 @@ from messages import (
     assistant,
     user,
 )
-from names import Names, with_calls
-from skill_tools import ACTIVATE, READING
-from structured import TOOL, Structure
-from todos import Todos
 from tools import Toolbox, failed
-from workspace import Workspace, WorkspaceError
 
 S = TypeVar("S", bound=Step)
 HARMLESS = frozenset((*READING, "ls", "read_file", "glob", "grep"))

@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
+from agent.workspace import MAX_MATCHES, MIB, Entry, Missing, Workspace
 from messages import Image, clean
 from skill_store.files import shown
 from tools import Tool, ToolError
-from workspace import MAX_MATCHES, MIB, Entry, Missing, Workspace
 
 READING = ("ls", "read_file", "glob", "grep")
 """Tools that change nothing."""

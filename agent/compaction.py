@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from context import as_text, cut, ends, size, tokens
+from agent.context import as_text, cut, ends, size, tokens
+from agent.opening import skills_in
 from messages import Message, Text, ToolResult, user
-from opening import skills_in
 
 FULL = 0.8
 """Of the window: from here on old turns are summarised."""

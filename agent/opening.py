@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import unescape
 
-from context import cut, recent, tokens
+from agent.context import cut, recent, tokens
 from messages import Message, Text
 from providers.base import ModelInfo
 from skill_store import Skill, activation_text, catalog_text

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from delegation import task_tool
+from agent.delegation import task_tool
+from agent.opening import is_searched
+from agent.run import Run
+from agent.script_tools import Workshop, script_tools
+from agent.skill_tools import skill_tools
 from messages import Finish
-from opening import is_searched
-from run import Run
-from script_tools import Workshop, script_tools
 from skill_store import Skill
-from skill_tools import skill_tools
 from tools import Tool
 
 
@@ -27,7 +27,7 @@ def own_tools(
         tools += skill_tools(skills, run.active, run.activate, is_searched(skills))
         tools += script_tools(skills, run.active, run.workspace, workshop)
     if "files" in groups:
-        from file_tools import file_tools
+        from agent.file_tools import file_tools
 
         tools += file_tools(run.workspace)
     if "todos" in groups:

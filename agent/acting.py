@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
-import approval
+from agent import approval
+from agent.run import OutOfTime, Run
 from messages import Event, SkillActivated, ToolCall, ToolEnd, ToolResult, ToolStart
-from run import OutOfTime, Run
 from tools import failed
 
 Work: TypeAlias = Sequence[tuple[ToolCall, Coroutine[Any, Any, tuple[ToolResult, float]]]]

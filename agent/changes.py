@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from workspace import Workspace
+from agent.workspace import Workspace
 
 Stamp: TypeAlias = tuple[int, float]
 """Size in bytes and time of the last change."""

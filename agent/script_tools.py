@@ -10,13 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from changes import Stamp, changed, stamps
-from environments import Environments, needed
+from agent.changes import Stamp, changed, stamps
+from agent.environments import Environments, needed
+from agent.workspace import Workspace, WorkspaceError
 from sandbox import Ran, Sandbox, SandboxError, remove
 from settings import Settings, data_folder
 from skill_store import Skill, SkillError
 from tools import Tool, ToolError
-from workspace import Workspace, WorkspaceError
 
 INTERPRETERS = {".py": "python3", ".sh": "sh", ".bash": "bash", ".js": "node", ".mjs": "node", ".cjs": "node"}
 SHEBANG = re.compile(rb"#! *(?:/usr/bin/env +(?:-S +)?)?(?:\S*/)?([\w.-]+)")
