@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.environments import Environments, needed
+from agent.environments import Environments, needed, wanted
 from agent.script_tools import Workshop
 from agent.workspace import Workspace
 from agent_loop import Agent
@@ -17,7 +17,7 @@ from messages import ToolResult
 from providers.scripted import ScriptedProvider, call
 from sandbox import Sandbox
 from settings import Settings
-from skill_store import SkillStore
+from skill_store import SkillError, SkillStore
 from tests.agents import results_of, write_skill
 
 HELLO = "import sys\nprint('hello', *sys.argv[1:], sys.stdin.read())\n"
@@ -197,13 +197,32 @@ async def test_a_script_whose_packages_are_not_there_says_what_to_do(tmp_path: P
     assert not (tmp_path / "environments").exists()
 
 
-def has_index() -> bool:
-    return os.environ.get("PIP_NO_INDEX") != "1"
+def wheel(folder: Path) -> str:
+    """A package that needs no index: the module `kettle`."""
+    path = folder / "kettle-1.0-py3-none-any.whl"
+    info = "kettle-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("kettle.py", "def boil():\n    print('it boils')\n")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: kettle\nVersion: 1.0\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return f"kettle @ {path.as_uri()}"
 
 
-@pytest.mark.skipif(not has_index(), reason="no package index")
 async def test_a_script_runs_with_the_packages_that_were_prepared(tmp_path: Path, skill: Path) -> None:
-    (skill / "scripts" / "uses.py").write_text(HEAD)
-    Environments(tmp_path / "environments").prepare(("six==1.16.0",))
-    (result,) = await ran(tmp_path, {"script": "scripts/uses.py"})
-    assert "six 1.16.0" in result.text and not result.is_error
+    package = wheel(tmp_path)
+    head = f'# /// script\n# dependencies = ["{package}"]\n# ///\n'
+    (skill / "scripts" / "boil.py").write_text(f"{head}import kettle\nkettle.boil()\n")
+    environments = Environments(tmp_path / "environments")
+    ((_, script, packages),) = wanted([SkillStore(tmp_path / "skills").scan().skills["tea"]])
+    assert (script, packages) == ("scripts/boil.py", (package,))
+    assert environments.prepare(packages) == environments.prepare(packages)
+    (result,) = await ran(tmp_path, {"script": "scripts/boil.py"})
+    assert "it boils" in result.text and not result.is_error
+
+
+def test_packages_that_cannot_be_had_are_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SkillError, match="cannot be installed"):
+        Environments(tmp_path).prepare((f"kettle @ file://{tmp_path}/nothing-1.0-py3-none-any.whl",))
