@@ -63,7 +63,8 @@ class Agent:
     """A model with a system prompt, skills and tools. It keeps no conversation: each run is given its own.
 
     `model` is `provider/model`, or `provider` a ready one; without either the settings decide. `skills` are
-    folders that hold skill folders. `tools` are typed functions, sync or async. `system_prompt` is text, or the
+    folders that hold skill folders. `tools` are typed functions, sync or async; `more_tools` gives those that come and
+    go, such as MCP servers', for each run. `system_prompt` is text, or the
     path of a file that is read anew for each run. `groups` are the built-in tools beside yours: skills, files, todos,
     task. `transport` is an httpx transport to send requests through.
     Raises `SettingsError` where the model's name or its credentials cannot be right.
@@ -76,6 +77,7 @@ class Agent:
         provider: Provider | None = None,
         skills: str | Path | Sequence[str | Path] | SkillStore = (),
         tools: Sequence[Callable[..., Any] | Tool] = (),
+        more_tools: Callable[[], Sequence[Tool]] = tuple,
         system_prompt: str | Path | None = None,
         groups: Collection[str] = ("skills",),
         workshop: Workshop | None = None,
@@ -95,6 +97,7 @@ class Agent:
         known = facts(self.provider.info.id, self.settings.models)
         self.window = (self.provider.info.window or known.window) if self.provider.info.tools else 0
         self._price = known.cost
+        self.more_tools = more_tools
         self.system_prompt = self.settings.system_prompt if system_prompt is None else system_prompt
         limits = self.settings.limits
         self.limits = replace(
@@ -203,9 +206,9 @@ class Agent:
         if info.tools:
             run.active |= {*active_in(run.messages), *([pinned] if pinned else ())}
             run.messages = with_catalog(run.messages, prompt, skills, pinned)
-            groups = () if run.plain else self.groups
+            groups, more = ((), ()) if run.plain else (self.groups, self.more_tools())
             tools = own_tools(groups, run, skills, self.workshop, lambda task: self._delegate(run, skills, task))
-            run.offer(Toolbox(map(self._marked, (*tools, *self.tools)), partial(_refusal, run, skills)))
+            run.offer(Toolbox(map(self._marked, (*tools, *self.tools, *more)), partial(_refusal, run, skills)))
         else:
             skill = skills.get(pinned) or fitting(run.messages, skills)
             run.messages = with_body(run.messages, prompt, skill, info)

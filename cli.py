@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from agent.approval import TOOL as APPROVE
+from agent.servers import mcp_servers
 from messages import Finish, Message, Text, ToolResult, user
 from providers.base import ProviderError
 from settings import Settings, SettingsError, data_folder
@@ -30,6 +31,7 @@ from terminal import FAILED, INTERRUPTED, OK, allow, as_json, complain, introduc
 
 if TYPE_CHECKING:
     from agent_loop import Agent
+    from mcp_servers import McpServers
     from providers.http import Auth, Http
     from providers.remote import RemoteAgent
 
@@ -125,18 +127,19 @@ def _chat(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("skill_agent").setLevel(logging.INFO)
     piped = "" if sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", "replace").strip()
-    agent = _agent(options)
+    servers = None if options.url else mcp_servers(Settings.from_env())
+    agent = _agent(options, servers)
     introduce(agent.provider.info)
     question = "\n\n".join(part for part in (options.prompt, piped) if part)
     if question:
-        return asyncio.run(_answer_once(agent, question, options))
+        return asyncio.run(_answer_once(agent, question, options, servers))
     if not sys.stdin.isatty():
         note("there is no question: give one with -p, or pipe it in")
         return FAILED
-    return _converse(agent, options)
+    return _converse(agent, options, servers)
 
 
-def _agent(options: argparse.Namespace) -> Agent:
+def _agent(options: argparse.Namespace, servers: McpServers | None) -> Agent:
     from agent_loop import Agent
 
     settings = Settings.from_env()
@@ -145,7 +148,7 @@ def _agent(options: argparse.Namespace) -> Agent:
         return Agent(provider=provider, system_prompt=options.system or "", groups=(), settings=settings)
     skills = settings.skills if "skills" in settings.tools else ()
     how: dict[str, Any] = {"groups": settings.tools, "system_prompt": options.system, "settings": settings}
-    return Agent(options.model or None, skills=skills, **how)
+    return Agent(options.model or None, skills=skills, more_tools=servers.tools if servers else tuple, **how)
 
 
 def _remote(options: argparse.Namespace, settings: Settings) -> RemoteAgent:
@@ -173,13 +176,16 @@ def _server_auth(options: argparse.Namespace, settings: Settings, http: Http) ->
     return auth
 
 
-async def _answer_once(agent: Agent, question: str, options: argparse.Namespace) -> int:
+async def _answer_once(
+    agent: Agent, question: str, options: argparse.Namespace, servers: McpServers | None = None
+) -> int:
     """Ctrl-C cancels the run, and with it the model call."""
     out = open(os.devnull, "w") if options.json else sys.stdout  # noqa: SIM115, ASYNC230 - closed with the process
     try:
+        await _start(servers)
         finish = await _answered(agent, [user(question)], options, out)
     finally:
-        await agent.aclose()
+        await _close(agent, servers)
     if options.json:
         print(as_json(finish))
     return OK
@@ -200,11 +206,24 @@ async def _answered(agent: Agent, asked: list[Message], options: argparse.Namesp
         said.append(Message("tool", tuple(ToolResult(id, (Text("yes" if yes else "no"),)) for id, yes in words)))
 
 
-def _converse(agent: Agent, options: argparse.Namespace) -> int:
+async def _start(servers: McpServers | None) -> None:
+    if servers:
+        note("· the MCP servers are being started …")
+        await servers.start()
+
+
+async def _close(agent: Agent, servers: McpServers | None) -> None:
+    if servers:
+        await servers.aclose()
+    await agent.aclose()
+
+
+def _converse(agent: Agent, options: argparse.Namespace, servers: McpServers | None) -> int:
     """Question and answer until the end of input. Ctrl-C stops an answer; what was asked is then forgotten."""
     note("Ask away. Ctrl-C stops an answer, Ctrl-D leaves.")
     messages: list[Message] = []
     with asyncio.Runner() as runner:
+        runner.run(_start(servers))
         while (line := _ask()) is not None:
             if not line:
                 continue
@@ -216,7 +235,7 @@ def _converse(agent: Agent, options: argparse.Namespace) -> int:
                 note("\n· stopped")
             except ProviderError as error:
                 complain(error)
-        runner.run(agent.aclose())
+        runner.run(_close(agent, servers))
     return OK
 
 

@@ -136,9 +136,14 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     models: Models = app.state.models
     app.state.ready = True
     warming = asyncio.create_task(asyncio.to_thread(_warm, models))
+    # The service answers before its MCP servers do: the agent has their tools as they come.
+    connecting = asyncio.create_task(models.mcp.start()) if models.mcp else None
     yield
     app.state.ready = False
     await warming
+    if connecting:
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
     await app.state.responses.aclose()
     await app.state.storage.aclose()
     if app.state.passing:

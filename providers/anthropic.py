@@ -46,6 +46,8 @@ OLDER = re.compile(r"claude-(?:[23]|instant)|claude-(?:opus|sonnet)-4(?:-0|-20\d
 """Models without structured outputs."""
 BUDGETED = re.compile(r"claude-(?:3-7|(?:opus|sonnet|haiku)-4(?:-[015])?(?:-20\d{6}|@|$))")
 """Models whose thinking has a budget of tokens; newer ones choose it themselves, by the effort asked for."""
+UNSAMPLED = re.compile(r"claude-(?:[a-z]+-)?(?:[5-9]|\d\d)(?:[.-]|$)")
+"""Models that refuse sampling parameters: from the fifth generation on."""
 EFFORTS = {"minimal": "low", "xhigh": "max"}
 UNHELD = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"}
 UNHELD |= {"minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "$schema"}
@@ -112,7 +114,7 @@ class Messages:
             "stop_sequences": [stop for stop in options.stop if stop.strip()] or None,
             "thinking": thinking,
             "output_config": _output(options.response_format, options.reasoning_effort if _adapts(thinking) else None),
-            **_sampling(options.temperature, options.top_p, bool(thinking)),
+            **({} if thinking or UNSAMPLED.search(self.info.name) else _sampling(options.temperature, options.top_p)),
         }
         return {name: value for name, value in wanted.items() if value is not None}
 
@@ -176,10 +178,8 @@ def _held(schema: Any) -> Any:
     return {**kept, "additionalProperties": False} if schema.get("type") == "object" else kept
 
 
-def _sampling(temperature: float | None, top_p: float | None, thinking: bool) -> dict[str, float]:
-    """One of the two at most, as newer models refuse both; none beside thinking, which refuses either."""
-    if thinking:
-        return {}
+def _sampling(temperature: float | None, top_p: float | None) -> dict[str, float]:
+    """One of the two at most, as newer models refuse both."""
     if temperature is not None:
         return {"temperature": min(temperature, 1.0)}
     return {} if top_p is None else {"top_p": top_p}

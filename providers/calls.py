@@ -15,6 +15,10 @@ from typing import Any
 from messages import ToolCall, ToolCallDelta
 from providers.errors import string
 
+EXTRA = "extra_content"
+"""Where Gemini has the signature of its thoughts, which has to come back with the call:
+https://ai.google.dev/gemini-api/docs/openai"""
+
 
 @dataclass(slots=True)
 class _Call:
@@ -30,6 +34,7 @@ class _Call:
     position: int = -1
     key: str = ""
     sent: int = 0
+    extra: Any = None
 
 
 class CallAssembler:
@@ -49,6 +54,7 @@ class CallAssembler:
         call = self._find(delta.get("index"), id, name, arguments)
         if id and call.id == id and call.arguments == arguments and _whole(arguments):
             return  # told twice
+        call.extra = delta.get(EXTRA) or call.extra
         call.id = call.id or id
         call.name = call.name or name
         if call.arguments == "{}" and arguments.lstrip().startswith("{"):
@@ -64,7 +70,7 @@ class CallAssembler:
 
     def calls(self) -> tuple[ToolCall, ...]:
         out = sorted((c for c in self._calls if c.position >= 0), key=lambda c: c.position)
-        return tuple(ToolCall(c.key, c.name, c.arguments or "{}") for c in out)
+        return tuple(ToolCall(c.key, c.name, c.arguments or "{}", {EXTRA: c.extra} if c.extra else None) for c in out)
 
     def _find(self, index: int | None, id: str, name: str, arguments: str) -> _Call:
         """The call that a delta goes on with, or a new one."""

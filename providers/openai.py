@@ -233,6 +233,7 @@ class ChatCompletions:
                     "id": legal(c.id, 40),
                     "type": "function",
                     "function": {"name": legal(c.name), "arguments": c.arguments},
+                    **(c.opaque or {}),
                 }
                 for c in message.calls
             ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from agent.servers import mcp_servers
 from agent.workspace import Workspace
 from agent_loop import Agent
 from bodies import ApiError
@@ -61,7 +62,10 @@ class Models:
         self.default = default_model(settings) if provider is None else provider.info.id
         self.skills = SkillStore(*(settings.skills if "skills" in settings.tools else ()))
         provider = provider or resolve(self.default, settings, self._http)
-        self.agent = Agent(provider=provider, skills=self.skills, groups=settings.tools, settings=settings)
+        self.mcp = mcp_servers(settings, self._http)
+        more = self.mcp.tools if self.mcp else tuple
+        how: dict[str, Any] = {"skills": self.skills, "groups": settings.tools, "settings": settings}
+        self.agent = Agent(provider=provider, more_tools=more, **how)
         self._model = self._bare(provider)
         self._plain: OrderedDict[str, Agent] = OrderedDict()
 
@@ -94,6 +98,8 @@ class Models:
         return list(dict.fromkeys([AGENT, *skills, self.default, *allowed]))
 
     async def aclose(self) -> None:
+        if self.mcp:
+            await self.mcp.aclose()
         await self.agent.aclose()
         await self._http.aclose()
 

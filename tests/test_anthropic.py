@@ -22,6 +22,7 @@ from messages import (
     ProviderBlock,
     Reasoning,
     Refusal,
+    Request,
     Text,
     ToolCall,
     ToolChoice,
@@ -158,6 +159,22 @@ async def test_one_way_of_sampling_at_most_is_sent(
 ) -> None:
     body = await _body(model, up, options=options)
     assert {name: body[name] for name in ("temperature", "top_p", "seed", "presence_penalty") if name in body} == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("claude-sonnet-4-5", True),
+        ("claude-opus-4-8", True),
+        ("claude-3-5-sonnet-latest", True),
+        ("claude-sonnet-5", False),
+        ("claude-opus-5-5-20260901", False),
+        ("databricks-claude-sonnet-5", False),
+    ],
+)
+async def test_models_that_refuse_sampling_are_not_sent_any(up: Upstream, http: Http, name: str, sent: bool) -> None:
+    model = Messages(http, f"{up.url}/v1/messages", HeaderAuth("x-api-key", "k"), ModelInfo(f"anthropic/{name}"))
+    assert ("temperature" in model.body(Request([user("hi")], (), Options(temperature=0.5)))) == sent
 
 
 async def test_stops_that_are_blank_are_left_out(model: Messages, up: Upstream) -> None:

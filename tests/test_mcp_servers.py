@@ -49,6 +49,10 @@ for line in sys.stdin:
         result = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
     elif method == "tools/call" and said["params"]["name"] == "process":
         result = {"content": [{"type": "text", "text": str(os.getpid())}]}
+    elif method == "tools/call" and said["params"]["name"] == "die":
+        with open("deaths", "a") as file:
+            file.write("x")
+        os._exit(3)
     elif method in MUTE:
         continue
     if id is not None:
@@ -323,16 +327,15 @@ async def test_credentials_that_fail_are_an_error_result_and_the_session_lives(e
 
 
 async def test_a_server_that_dies_in_a_call_is_begun_anew_and_the_call_is_not(tmp_path: Path) -> None:
-    local = {"command": sys.executable, "args": [ECHO, "--notes", str(tmp_path)]}
-    async with connected(tmp_path, {"local": local}) as servers:
-        result = await result_of(servers, "mcp__local__die")
+    async with connected(tmp_path, {"bare": {**bare(tools=["die", "process"]), "cwd": str(tmp_path)}}) as servers:
+        result = await result_of(servers, "mcp__bare__die")
         assert result.is_error
         assert result.text == (
-            "Error: the MCP server local was lost during this call, which may have been made or not; "
+            "Error: the MCP server bare was lost during this call, which may have been made or not; "
             "it is connected again"
         )
         assert (tmp_path / "deaths").read_text() == "x"
-        assert await said(servers, "mcp__local__echo", text="again") == "again"
+        assert await said(servers, "mcp__bare__process")
 
 
 async def test_a_server_that_is_killed_between_calls_is_used_again(tmp_path: Path) -> None:
@@ -434,7 +437,7 @@ async def test_servers_that_cannot_be_had_are_told_once_and_the_others_work(
 
 async def test_a_server_that_never_answers_does_not_hold_the_start_up(tmp_path: Path) -> None:
     silent = {"command": sys.executable, "args": ["-c", "import time; time.sleep(1000)"]}
-    async with connected(tmp_path, {"good": bare(), "silent": silent}, connect_seconds=2) as servers:
+    async with connected(tmp_path, {"good": bare(), "silent": silent}, connect_seconds=1) as servers:
         await until(lambda: names(servers) == ["mcp__good__mute", "mcp__good__process"])
 
 

@@ -419,3 +419,14 @@ async def test_options_are_no_part_of_the_answer(up: Upstream, model: ChatComple
     assert [getattr(event, "text", "") for event in firsts] == [f"n{i}" for i in range(20)]
     for stream in streams:
         await stream.aclose()
+
+
+async def test_the_signature_of_a_thought_goes_back_with_its_call(up: Upstream, model: ChatCompletions) -> None:
+    """Gemini signs the first of parallel calls only, and refuses a history without it."""
+    signed = {**_call(0, "a", "price", TEA), "extra_content": {"google": {"thought_signature": "c2ln+/=="}}}
+    heard = await _hear(up, model, _calls(signed, _call(1, "b", "price", CAKE)))
+    results = Message("tool", (ToolResult("a", (Text("1"),)), ToolResult("b", (Text("2"),))))
+    up.reply(sse(chat_chunks("3 euros")))
+    await ask(model, [user("hi"), heard.done.message, results], tools=[TOOL])
+    calls = up.requests[-1].json["messages"][1]["tool_calls"]
+    assert [call.get("extra_content") for call in calls] == [signed["extra_content"], None]
