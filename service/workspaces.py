@@ -62,7 +62,7 @@ class Workspaces:
 
     async def _found(self, owner: str, heard: Sequence[Message]) -> str:
         keys = _keys(owner, heard)
-        if not keys:
+        if not keys or not self._folder.is_dir():  # then nobody has files, and nothing need be asked
             return ""
         found = await (await self._storage.open()).workspaces(keys)
         return next((found[key] for key in reversed(keys) if key in found), "")

@@ -60,6 +60,14 @@ def test_a_conversation_finds_its_files_again_and_another_does_not() -> None:
             assert "Tea." not in results(answer)[0]
 
 
+def test_two_conversations_that_went_alike_do_not_share_files() -> None:
+    """Behind one key there can be many people."""
+    with serving([[WRITE], "Written.", [WRITE], "Written.", [READ], "Nothing."]) as served:
+        first, _ = (served.post({"messages": HI}).json() for _ in range(2))
+        answer = served.post({"messages": [*HI, said(first), *HI], **ACTIVE}).json()
+        assert "Tea." not in results(answer)[0]
+
+
 def test_a_history_that_is_written_a_little_otherwise_is_known() -> None:
     with serving([[WRITE], "Written,\n\nit is.", [READ], "Tea."]) as served:
         served.post({"messages": HI})
