@@ -130,7 +130,8 @@ def _ours(dialect: str, url: str, imported: Callable[[], None]) -> Callable[[], 
     from settings import Settings
 
     settings = Settings(anthropic_api_key="k", anthropic_base_url=url, openai_api_key="k", openai_base_url=f"{url}/v1")
-    agent = Agent(f"{dialect}/{MODELS[dialect]}", skills=ROOT / "skills", tools=[look_up], settings=settings)
+    model, skills = f"{dialect}/{MODELS[dialect]}", ROOT / "skills"
+    agent = Agent(model, skills=skills, tools=[look_up], groups=settings.tools, settings=settings)
 
     async def run() -> str:
         return (await agent.run(QUESTION)).text.rpartition("\n")[2]
