@@ -27,7 +27,7 @@ ECHO = Path(__file__).with_name("mcp_echo.py")
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "mcp.json"
     servers = {
-        "echo": {"command": sys.executable, "args": [str(ECHO)], "timeout": 20},
+        "echo": {"command": sys.executable, "args": [str(ECHO), "--notes", str(tmp_path)], "timeout": 20},
         "bad": {"command": "/no/such/program"},
     }
     path.write_text(json.dumps({"mcpServers": servers}))
