@@ -37,7 +37,7 @@ from bodies import ApiError
 from providers.base import Provider, ProviderError
 from providers.http import warm
 from response_schemas import ResponseRequest
-from sandbox import remove
+from sandbox import hide_process, remove
 from schemas import ChatRequest
 from service import VERSION
 from service import log as service_log
@@ -294,6 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         port = options.port if options.port is not None else default_port(os.environ)
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")
+    hide_process()  # from scripts that share our user: neither memory nor environment can be read
     app = _created()
     print(f"http://{options.host}:{port}/v1", file=sys.stderr)  # noqa: T201
     uvicorn.run(

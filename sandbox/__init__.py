@@ -10,7 +10,8 @@ There are three levels, and the strongest that the machine gives is taken, by tr
 
 At each level scripts have limits of time, processes, memory and size, an environment with nothing of ours, no
 descriptors but the three streams, a session of their own, and they never win rights. Where the service is root they
-are run as a user that owns nothing but the working folder. All that they have started ends with them.
+are run as a user that owns nothing but the working folder; at the level `landlock` it passes folders that are closed
+to all but root, if what it may use is below them. All that scripts have started ends with them.
 
 | what a script tries | bubblewrap | landlock | rlimits |
 | --- | --- | --- | --- |
@@ -39,22 +40,23 @@ are run as a user that owns nothing but the working folder. All that they have s
 | fill the disk with many files | open | open | open |
 | fill memory with files in memory | open | open | open |
 
-`user`: stopped where scripts have a user of their own, so where the service is root; else open. `version 6`: stopped
-from this version of Landlock on (Linux 6.12), else as `user`. `rights`: open where the service has rights to it and
-scripts do not have a user of their own. Memory is taken from a script before it is taken from the service.
+`user`: stopped where scripts have a user of their own, which they have where the service is root and may change
+users, else open. `version 6`: stopped from this version of Landlock on (Linux 6.12), else as `user`. `rights`: open
+where the service has rights to it and scripts do not have a user of their own. `hide_process` closes a service's
+environment and memory also to scripts of its user. Where memory runs out, scripts are ended before the service.
 
-What it looks like where root may not change users, where /proc may not be mounted, or on machines other than x86-64,
-ARM and RISC-V with 64 bits, whose numbers of system calls are not known here, `Sandbox.describe` says.
+`Sandbox.describe` says what a machine lacks: a change of users, a /proc of their own, or the filter of sockets, which
+knows the system calls of x86-64, ARM and RISC-V with 64 bits.
 """
 
 from __future__ import annotations
 
 from sandbox.cage import Level
-from sandbox.launch import hide_process
 from sandbox.limits import Limits
 from sandbox.output import Output
-from sandbox.process import remove
+from sandbox.process import hide_process
 from sandbox.ran import Ran, SandboxError
+from sandbox.removal import remove
 from sandbox.sandbox import Least, Sandbox
 
 __all__ = ["Least", "Level", "Limits", "Output", "Ran", "Sandbox", "SandboxError", "hide_process", "remove"]

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from sandbox import launch
+from sandbox import descendants, kernel, launch, removal
 from sandbox.limits import Limits
-from sandbox.paths import DEVICES, KERNEL, depth, existing, interpreter, search_path, system
+from sandbox.paths import DEVICES, KERNEL, closed, depth, existing, interpreter, prefixes, search_path, system
+from sandbox.ran import SandboxError
 
 if TYPE_CHECKING:
     from sandbox.launch import Order
@@ -25,9 +26,11 @@ LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock", "rlimits")
 LAUNCHER = """
 import marshal, os, sys
 with os.fdopen(int(sys.argv[1]), "rb") as file:
-    code, order = marshal.load(file)
-exec(code)
-main(order, int(sys.argv[2]))
+    modules, order = marshal.load(file)
+for name, code in modules:
+    module = sys.modules[name] = type(sys)(name)
+    exec(code, module.__dict__)
+module.main(order, int(sys.argv[2]))
 """
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 """What root keeps until it becomes the script's user."""
@@ -83,8 +86,10 @@ class Cage:
             "command": list(job.command),
             "environment": {**_environment(folder, temporary), **(job.environment or {})},
             "folder": folder,
+            "temporary": temporary,
             "supervised_for": os.getpid() if self.supervised else 0,
             "user": _user_of(folder) if self.other_user else 0,
+            "passes": self._passes(job, temporary),
             "owned": owned,
             "limits": job.limits.of_a_process(),
             "processes": job.limits.processes,
@@ -95,6 +100,21 @@ class Cage:
             "socketless": self.socketless,
             "probe": list(job.probe),
         }
+
+    def _passes(self, job: Job, temporary: str) -> bool:
+        """Whether the script's user has to pass what is closed to all but root, such as /root. Landlock can allow
+        that. Raises SandboxError where nothing else would hold that user back."""
+        if not self.other_user:
+            return False
+        used = () if self.level == "bubblewrap" else (str(job.folder), temporary, *job.readable)
+        if not (path := closed(used, job.readable)):
+            return self.level == "landlock" and bool(closed((interpreter(), *prefixes())))
+        if self.level != "landlock":
+            raise SandboxError(
+                f"scripts are run as another user than root, and that user cannot enter or read {path}: open it to "
+                "all users, or do not run the service as root"
+            )
+        return True
 
     def _bubblewrap(self, job: Job) -> Iterator[str]:
         yield from ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
@@ -134,10 +154,11 @@ def _mounts(job: Job) -> Iterator[str]:
 
 
 @cache
-def launch_code() -> CodeType:
-    """Compiled once: that takes as long as to start Python."""
-    file = Path(launch.__file__)
-    return compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
+def launch_modules() -> list[tuple[str, CodeType]]:
+    """By name, in the order in which they import each other. To compile them takes as long as to start Python."""
+    files = {module.__name__: Path(str(module.__file__)) for module in (kernel, descendants, removal, launch)}
+    codes = {name: compile(file.read_bytes(), str(file), "exec", dont_inherit=True) for name, file in files.items()}
+    return [(__package__, compile("", "sandbox", "exec")), *codes.items()]
 
 
 def _environment(folder: str, temporary: str) -> dict[str, str]:

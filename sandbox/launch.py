@@ -1,34 +1,47 @@
 """What every script starts as: a small process that takes the limits on and then becomes the script.
 
-Its compiled code is handed to `python -I -S` (see `cage`), so it imports nothing of ours, and little else, as that
-takes longer than all that it does. Numbers are those of Linux' headers: prctl.h, landlock.h, seccomp.h, filter.h,
-audit.h.
+Its compiled code is handed to `python -I -S` (see `cage`), with that of the modules of ours that it imports. It
+imports little else, as that takes longer than all that it does.
 """
 
 from __future__ import annotations
 
-import ctypes
+import _signal as signal  # type: ignore[import-not-found]  # without the enums of `signal`
 import os
 import resource
-import signal
 import stat
-import struct
 import sys
 import time
 
-TYPE_CHECKING = False  # importing `typing` takes longer than all the rest
+from sandbox.descendants import kill_below, pids, read, send
+from sandbox.kernel import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    PR_SET_SECUREBITS,
+    become,
+    landlock,
+    landlock_version,
+    no_sockets,
+    prctl,
+)
+from sandbox.removal import remove
+
+TYPE_CHECKING = False  # known to mypy; `typing` would have to be imported for every script
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import NoReturn, TypedDict
 
     class Order(TypedDict):
-        """`user` 0: stay who we are. `processes`: that may be there beside those that the user has already."""
+        """`user` 0: stay who we are. `passes`: see `become`. `processes`: beside those that the user has already."""
 
         command: list[str]
         environment: dict[str, str]
         folder: str
+        temporary: str
         supervised_for: int
         user: int
+        passes: bool
         owned: list[str]
         limits: list[tuple[int, int]]
         processes: int
@@ -40,15 +53,8 @@ if TYPE_CHECKING:
         probe: list[str]
 
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_SECUREBITS = 1, 4, 22, 28
-PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
-LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
-EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
-MAKE_CHAR, MAKE_BLOCK, IOCTL_DEV = 1 << 6, 1 << 11, 1 << 15
-OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
-SOCKET = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198), "riscv64": (0xC00000F3, 198)}
-"""By machine: its number in audit.h, and that of the system call `socket`."""
-IO_URING_SETUP = 425
+TRUNCATION = 3
+"""The version of Landlock from which on files outside cannot be cut to nothing."""
 DEEPEST = 64
 """How deep the files of a folder are given to the script's user."""
 
@@ -60,7 +66,7 @@ def main(order: Order, status: int) -> None:
         import _socket  # noqa: F401 - Python's library may be out of reach later
     try:
         if order["supervised_for"]:
-            _supervise(order["supervised_for"], status)
+            _supervise(order["supervised_for"], order["temporary"], status)
         _confine(order)
         if order["probe"]:
             os.write(1, " ".join(_probe(order)).encode())
@@ -90,9 +96,9 @@ def _execute(command: list[str], environment: dict[str, str]) -> NoReturn:
     raise reason
 
 
-def _supervise(parent: int, status: int) -> None:
+def _supervise(parent: int, temporary: str, status: int) -> None:
     """Returns in a child, which becomes the script. What was there before waits for its end, or for SIGTERM, which
-    the end of `parent` sends too, and then ends all that the script has started.
+    the end of `parent` sends too, then ends all that the script has started, and removes its temporary files.
 
     As a subreaper it inherits processes that have left their parents and sessions, so none is lost.
     """
@@ -106,82 +112,27 @@ def _supervise(parent: int, status: int) -> None:
     if not script:
         os.setsid()
         return
-    signal.signal(signal.SIGTERM, lambda *_: _end(script, 128 + signal.SIGKILL))
+    signal.signal(signal.SIGTERM, lambda *_: _end(script, temporary, 128 + signal.SIGKILL))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     for descriptor in (0, 1, 2, status):
         os.close(descriptor)  # the script's, so that they end with it
     while (ended := os.wait())[0] != script:
         pass
     code = os.waitstatus_to_exitcode(ended[1])
-    _end(script, code if code >= 0 else 128 - code)
+    _end(script, temporary, code if code >= 0 else 128 - code)
 
 
-def _end(script: int, code: int) -> NoReturn:
+def _end(script: int, temporary: str, code: int) -> NoReturn:
     while True:
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
+            remove(temporary)
             os._exit(code)
-        _send(signal.SIGKILL, [-script])  # its process group; all that can be done without /proc
+        send(signal.SIGKILL, [-script])  # its process group; all that can be done without /proc
         kill_below(os.getpid())
         time.sleep(0.001)
-
-
-def kill_below(root: int) -> None:
-    """SIGKILL for all that descends from a process; first they are stopped, so that none forks away meanwhile."""
-    stopped = set[int]()
-    for _ in range(100):
-        if not (new := descendants(root) - stopped):
-            break
-        _send(signal.SIGSTOP, new)
-        stopped |= new
-    _send(signal.SIGKILL, stopped)
-
-
-def _send(number: int, pids: Iterable[int]) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except (ProcessLookupError, PermissionError):
-            continue
-
-
-def descendants(root: int) -> set[int]:
-    """The children of a process, theirs and so on, zombies too. Empty where there is no /proc."""
-    children: dict[int, list[int]] = {}
-    for pid in _pids():
-        # The command's name stands in brackets and may have any character.
-        after = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-        if len(after) > 1:
-            children.setdefault(int(after[1]), []).append(pid)
-    found, waiting = set[int](), [root]
-    while waiting:
-        below = children.get(waiting.pop(), [])
-        found.update(below)
-        waiting += below
-    return found
-
-
-def _pids() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    except OSError:
-        return []
-
-
-def _read(path: str) -> bytes:
-    """All, or nothing where the process is gone."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, 8192)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
 
 
 def _confine(order: Order) -> None:
@@ -212,8 +163,7 @@ def _yield_to_others() -> None:
 
 def _limit(kind: int, most: int) -> None:
     """A second above a soft limit of CPU time comes SIGKILL."""
-    hardest = resource.getrlimit(kind)[1]
-    hard = most + (kind == resource.RLIMIT_CPU)
+    hard, hardest = most + (kind == resource.RLIMIT_CPU), resource.getrlimit(kind)[1]
     if hardest != resource.RLIM_INFINITY:
         hard = min(hard, hardest)
     resource.setrlimit(kind, (min(most, hard), hard))
@@ -222,8 +172,8 @@ def _limit(kind: int, most: int) -> None:
 def _threads_of(user: int) -> int:
     """What the kernel counts against RLIMIT_NPROC, as far as /proc shows it."""
     found = 0
-    for pid in _pids():
-        fields = dict(line.split(b":", 1) for line in _read(f"/proc/{pid}/status").splitlines() if b":" in line)
+    for pid in pids():
+        fields = dict(line.split(b":", 1) for line in read(f"/proc/{pid}/status").splitlines() if b":" in line)
         if int(fields.get(b"Uid", b"-1").split()[0]) == user:
             found += int(fields[b"Threads"])
     return found
@@ -280,17 +230,17 @@ def _renounce(order: Order) -> None:
     if order["supervised_for"]:  # bubblewrap does it itself
         prctl(PR_SET_NO_NEW_PRIVS, 1)
     if order["landlock"]:
-        _landlock(order)
+        landlock(order["readable"], order["writable"], order["devices"])
     if order["user"]:
-        os.setgroups([])
-        os.setgid(order["user"])
-        os.setuid(order["user"])
+        if order["passes"] and landlock_version() < TRUNCATION:
+            raise OSError("this kernel's Landlock does not hold back a user whom no mode holds back")
+        become(order["user"], order["passes"])
     elif not os.getuid():
         _drop_capabilities()
     if order["supervised_for"]:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which resets it
     if order["socketless"]:
-        _no_sockets()
+        no_sockets()
 
 
 def _drop_capabilities() -> None:
@@ -299,85 +249,6 @@ def _drop_capabilities() -> None:
         prctl(PR_SET_SECUREBITS, 0b11)
     except OSError:
         return
-
-
-def prctl(option: int, value: int, address: int = 0) -> None:
-    """Raises OSError."""
-    _call("prctl", option, value, address, 0, 0)
-
-
-def hide_process() -> None:
-    """Keeps this process's memory and environment from other processes of its user, until it executes something.
-
-    Debuggers and core dumps end with it. Scripts below the level `bubblewrap` may be of our user.
-    """
-    if sys.platform == "linux":
-        prctl(PR_SET_DUMPABLE, 0)
-
-
-def _call(name: str, *arguments: int | bytes | None) -> int:
-    """A function of the C library. Raises OSError."""
-
-    function = getattr(ctypes.CDLL(None, use_errno=True), name)
-    returned = int(function(*(ctypes.c_long(given) if isinstance(given, int) else given for given in arguments)))
-    if returned < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return returned
-
-
-def _landlock(order: Order) -> None:
-    """Files beneath the given paths only, no TCP from version 4 on, no signals to processes outside from 6 on."""
-    version = _call("syscall", LANDLOCK_CREATE_RULESET, None, 0, 1)
-    every = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
-    asked = struct.pack("QQQ", every, 0b11, 0b11)[: 8 if version < 4 else 16 if version < 6 else 24]
-    rules = _call("syscall", LANDLOCK_CREATE_RULESET, asked, len(asked), 0)
-    for paths, rights in (
-        (order["readable"], EXECUTE | READ_FILE | READ_DIR),
-        (order["writable"], every & ~(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV)),
-        (order["devices"], READ_FILE | WRITE_FILE | TRUNCATE),
-    ):
-        for path in paths:
-            _allow(rules, path, rights & every)
-    _call("syscall", LANDLOCK_RESTRICT_SELF, rules, 0)
-    os.close(rules)
-
-
-def _allow(rules: int, path: str, rights: int) -> None:
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            rights &= OF_FILES
-        _call("syscall", LANDLOCK_ADD_RULE, rules, 1, struct.pack("=Qi", rights, descriptor), 0)
-    finally:
-        os.close(descriptor)
-
-
-def _no_sockets() -> None:
-    """The system call `socket` fails, also through io_uring and for programs of another word size.
-
-    Pairs of sockets still work; they lead nowhere but to each other.
-    """
-
-    machine = os.uname().machine
-    if machine not in SOCKET:
-        raise OSError(f"the system calls of {machine} are not known")
-    architecture, number = SOCKET[machine]
-    refused, missing = 0x00050000 | 13, 0x00050000 | 38  # EACCES, ENOSYS
-    load, equal, at_least, give_back = 0x20, 0x15, 0x35, 0x06
-    steps = (
-        (load, 0, 0, 4),  # the architecture
-        (equal, 0, 5, architecture),
-        (load, 0, 0, 0),  # the number of the call
-        (at_least, 3, 0, 0x40000000),  # x32
-        (equal, 2, 0, IO_URING_SETUP),
-        (equal, 2, 0, number),
-        (give_back, 0, 0, 0x7FFF0000),
-        (give_back, 0, 0, missing),
-        (give_back, 0, 0, refused),
-    )
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-    program = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
-    prctl(PR_SET_SECCOMP, 2, ctypes.addressof(program))
 
 
 def _probe(order: Order) -> Iterator[str]:

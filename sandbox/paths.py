@@ -67,12 +67,13 @@ def both(path: Path) -> Iterator[str]:
     yield os.path.abspath(path)
 
 
-def refuse_closed(paths: Iterable[str]) -> None:
-    """Raises SandboxError where a user that owns nothing else cannot come to a path."""
-    for path in paths:
-        for above in Path(path).parents:
-            if not os.stat(above).st_mode & 0o001:
-                raise SandboxError(
-                    f"scripts are run as another user than root, and that user cannot enter {above}, which is above "
-                    f"{path}; give it a place that all users can enter, or do not run the service as root"
-                )
+def closed(used: Iterable[str], readable: Iterable[str] = ()) -> str:
+    """What a user without rights cannot enter above the one paths, or read of the others; empty if there is nothing."""
+    for folder in (above for path in used for above in Path(path).parents):
+        if not os.stat(folder).st_mode & 0o001:
+            return str(folder)
+    for path in readable:
+        needed = 0o005 if os.path.isdir(path) else 0o004
+        if os.stat(path).st_mode & needed != needed:
+            return path
+    return ""

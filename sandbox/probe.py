@@ -21,8 +21,9 @@ from pathlib import Path
 from sandbox.cage import LEVELS, Cage, Job, Level, can_change_user
 from sandbox.limits import Limits
 from sandbox.paths import interpreter
-from sandbox.process import remove, run
+from sandbox.process import run
 from sandbox.ran import SandboxError
+from sandbox.removal import remove
 
 
 @dataclass(frozen=True, slots=True)

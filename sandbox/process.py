@@ -10,17 +10,17 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
-from sandbox.cage import Cage, Job, launch_code
-from sandbox.launch import descendants, kill_below
+from sandbox.cage import Cage, Job, launch_modules
+from sandbox.descendants import descendants, kill_below
+from sandbox.kernel import PR_SET_DUMPABLE, prctl
 from sandbox.limits import Limits, in_words
 from sandbox.output import Capture
-from sandbox.paths import refuse_closed
 from sandbox.ran import Ran, SandboxError, fault
+from sandbox.removal import remove
 
 T = TypeVar("T")
 LOOK_EVERY = 0.25
@@ -36,20 +36,23 @@ async def run(cage: Cage, job: Job) -> Ran:
     begun = time.monotonic()
     temporary = tempfile.mkdtemp(prefix="skill-agent-") if cage.supervised else ""
     try:
-        if cage.supervised and cage.other_user:
-            refuse_closed((str(job.folder), temporary, *job.readable))
         process, told = await _ended(cage, job, temporary)
     finally:
-        if temporary:
-            await uninterrupted(asyncio.to_thread(remove, Path(temporary)))
+        if _is_left(temporary):
+            await uninterrupted(asyncio.to_thread(remove, temporary))
     return _ran(process, job, told, time.monotonic() - begun)
+
+
+def _is_left(temporary: str) -> bool:
+    """The supervisor removes it, unless it has no time for it or never began."""
+    return os.path.lexists(temporary)
 
 
 async def _ended(cage: Cage, job: Job, temporary: str) -> tuple[Process, bytes]:
     """The process after its end, and what its launcher has told."""
     process = Process(job.limits, supervised=cage.supervised)
     with ExitStack() as held:
-        order = held.enter_context(_file(marshal.dumps((launch_code(), {**cage.order(job, temporary)}))))
+        order = held.enter_context(_file(marshal.dumps((launch_modules(), {**cage.order(job, temporary)}))))
         stdin = held.enter_context(_file(job.stdin))
         told, status = map(held.enter_context, _pipe())
         try:
@@ -182,6 +185,15 @@ class Process(asyncio.SubprocessProtocol):
         await _soon(self._closed)
 
 
+def hide_process() -> None:
+    """Keeps this process's memory and environment from other processes of its user, until it executes something.
+
+    Debuggers and core dumps end with it. Scripts below the level `bubblewrap` may be of our user.
+    """
+    if sys.platform == "linux":
+        prctl(PR_SET_DUMPABLE, 0)
+
+
 async def _soon(event: asyncio.Event) -> bool:
     with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
@@ -220,33 +232,3 @@ def _kilobytes(path: str, names: bytes) -> int:
     with suppress(OSError), open(path, "rb") as file:
         return sum(map(int, re.findall(rb"^" + names + rb":\s*(\d+) kB", file.read(), re.MULTILINE)))
     return 0
-
-
-def remove(folder: Path) -> None:
-    """Removes a folder that a script could write to, also where it is too deep for any path or closed to its owner.
-
-    Nothing may run in it any more. What cannot be removed stays, without an error.
-    """
-    with suppress(OSError):
-        os.chmod(folder, 0o700)
-        flat = Path(tempfile.mkdtemp(dir=folder))
-        folders = [folder]
-        for here in folders:
-            folders += _emptied(here, flat)
-        for here in (*folders[1:], flat, folder):
-            with suppress(OSError):
-                os.rmdir(here)
-
-
-def _emptied(folder: Path, flat: Path) -> Iterator[Path]:
-    """The folders in a folder, after a move into `flat`; all else in it is gone then."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in [entry for entry in entries if entry.path != str(flat)]:
-            with suppress(OSError):
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry)
-                    continue
-                os.chmod(entry, 0o700)
-                place = flat / str(entry.inode())
-                os.rename(entry, place)
-                yield place

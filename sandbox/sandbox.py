@@ -59,7 +59,8 @@ class Sandbox:
 
         It can read programs, libraries and `readable`, at the paths that they have outside; nothing in `folder`
         may be among those. `environment` is added to PATH, HOME, LANG and TMPDIR. As root, the files in `folder`
-        come to belong to another user. Raises SandboxError when nothing could be run; cancelling kills everything.
+        come to belong to another user, and `readable` is what all users can read, except at the level `landlock`.
+        Raises SandboxError when nothing could be run; cancelling kills everything.
         """
         found = await asyncio.to_thread(self._strongest) if self._found is None else self._found
         if self._refuses(found):

@@ -117,6 +117,11 @@ def test_providers_import_only_what_lies_below_them(module: str) -> None:
     assert {name for name in ours(module) if not name.startswith("providers")} <= {"messages", "history", "settings"}
 
 
+@pytest.mark.parametrize("module", [name for name in FILES if name.startswith("sandbox")])
+def test_the_sandbox_imports_nothing_else_of_ours(module: str) -> None:
+    assert all(name.startswith("sandbox") for name in ours(module))
+
+
 def test_one_module_imports_httpx() -> None:
     assert [name for name in FILES if any(found.partition(".")[0] == "httpx" for found in imports(name))] == [
         "providers.http"

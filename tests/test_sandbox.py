@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from secrets import token_hex
@@ -58,19 +59,18 @@ async def owned_by_another(sandbox: Sandbox) -> bool:
 
 
 def running(mark: str) -> list[int]:
-    """The processes that have this in their command line."""
+    """The processes that have this in their command line or their environment."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if mark.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            told = (path / "cmdline").read_bytes() + (path / "environ").read_bytes()
+            if mark.encode() in told and int(path.name) != os.getpid():
+                found.append(int(path.name))
     return found
 
 
 async def ends(mark: str, tries: int = 100) -> bool:
-    """Whether no process with this in its command line is left, soon."""
+    """Whether no such process is left, soon."""
     for _ in range(tries):
         if not running(mark):
             return True
@@ -271,13 +271,52 @@ async def test_folders_that_cannot_be_are_refused(sandbox: Sandbox, base: Path, 
             await sandbox.run(["true"], folder=folder, readable=[path])
 
 
-@pytest.mark.parametrize("level", LEVELS[1:])
-async def test_a_folder_that_only_root_can_enter_is_refused_with_advice(level: Level, base: Path, folder: Path) -> None:
+async def closed(level: Level, folder: Path) -> Sandbox:
+    """A sandbox, and a folder that is closed to its scripts' user."""
     if not await owned_by_another(at(level)):
         pytest.skip("only root's scripts have another user")
-    os.chmod(base, 0o700)
-    with pytest.raises(SandboxError, match=f"cannot enter {base}"):
-        await python(at(level), folder, "")
+    os.chmod(folder, 0o700)
+    return at(level)
+
+
+async def test_without_isolation_a_folder_that_only_root_can_enter_is_refused_with_advice(
+    base: Path, folder: Path
+) -> None:
+    sandbox = await closed("rlimits", base)
+    with pytest.raises(SandboxError, match=f"cannot enter or read {base}: open it"):
+        await python(sandbox, folder, "")
+
+
+@pytest.mark.parametrize("level", LEVELS[:2])
+async def test_with_isolation_scripts_work_below_a_folder_that_only_root_can_enter(
+    level: Level, base: Path, folder: Path
+) -> None:
+    sandbox = await closed(level, base)
+    (base / "readable").mkdir()
+    for name in ("readable/file", "other"):
+        (base / name).write_text("text\n")
+        (base / name).chmod(0o666)
+    script = f"cat {base}/readable/file; echo a > {folder}/new; cat new; cat {base}/other; chmod 777 {base}; id -u"
+    ran = await sandbox.run(["sh", "-c", script], folder=folder, readable=[base / "readable"])
+    assert ran.stdout.text.startswith("text\na\n")
+    assert ran.stdout.text.split()[2:] != ["0"]
+    assert ran.stderr.text.count("\n") == 2
+    assert os.stat(base).st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_what_only_root_can_read_is_passed_by_landlock_and_refused_otherwise(
+    level: Level, base: Path, folder: Path
+) -> None:
+    sandbox = await closed(level, folder)
+    (base / "skill").mkdir(mode=0o700)
+    (base / "skill" / "file").write_text("text\n")
+    run = sandbox.run(["cat", f"{base}/skill/file"], folder=folder, readable=[base / "skill"])
+    if level == "landlock":
+        assert (await run).stdout.text == "text\n"
+    else:
+        with pytest.raises(SandboxError, match=f"cannot enter or read {base}/skill: open it"):
+            await run
 
 
 # What a script writes
@@ -317,9 +356,9 @@ async def test_an_end_by_a_signal_is_told_as_shells_do(
     assert (ran.exit_code, ran.fault) == (code, fault)
 
 
-async def test_a_late_script_is_stopped_and_what_it_wrote_is_told(sandbox: Sandbox, folder: Path) -> None:
+async def test_a_late_script_is_stopped_and_what_it_wrote_is_told(folder: Path) -> None:
     script = ["sh", "-c", "echo begun; exec sleep 600"]
-    ran = await sandbox.run(script, folder=folder, limits=Limits(seconds=1))
+    ran = await Sandbox().run(script, folder=folder, limits=Limits(seconds=1))
     assert (ran.fault, ran.exit_code) == ("it was stopped after 1 s", 137)
     assert ran.stdout.text == "begun\n"
 
@@ -335,9 +374,9 @@ async def test_cancelling_leaves_no_process_no_descriptor_and_no_task(
     mark = token_hex(8)
     await python(sandbox, folder, "")  # what the loop opens for itself is open now
     before, tasks = _open(), asyncio.all_tasks()
-    script = f"trap '' TERM HUP INT; touch begun; sleep 600; : {mark}"
+    script = "trap '' TERM HUP INT; setsid sleep 600 & touch begun; sleep 600; :"
     for _ in range(3):
-        run = asyncio.create_task(sandbox.run(["sh", "-c", script], folder=folder))
+        run = asyncio.create_task(sandbox.run(["sh", "-c", script], folder=folder, environment={"MARK": mark}))
         await (until((folder / "begun").exists) if begun else asyncio.sleep(0.01))
         run.cancel()
         cancelled = time.monotonic()
@@ -351,7 +390,8 @@ async def test_cancelling_leaves_no_process_no_descriptor_and_no_task(
 
 async def test_a_second_cancel_does_not_stop_the_cleaning(sandbox: Sandbox, folder: Path) -> None:
     mark = token_hex(8)
-    run = asyncio.create_task(sandbox.run(["sh", "-c", f"touch begun; sleep 600; : {mark}"], folder=folder))
+    script = "touch begun; sleep 600; :"
+    run = asyncio.create_task(sandbox.run(["sh", "-c", script], folder=folder, environment={"MARK": mark}))
     await until((folder / "begun").exists)
     for _ in range(4):
         run.cancel()
@@ -365,8 +405,10 @@ DRIVER = """
 import asyncio, sys
 from pathlib import Path
 from sandbox import Sandbox
-folder, level, command = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
-asyncio.run(Sandbox(levels=(level,)).run(command, folder=folder))
+folder, level, mark = sys.argv[1:]
+script = "setsid sleep 600 & mktemp > temporary; touch begun; sleep 600; :"
+run = Sandbox(levels=(level,)).run(["sh", "-c", script], folder=Path(folder), environment={"MARK": mark})
+asyncio.run(run)
 """
 
 
@@ -374,13 +416,14 @@ asyncio.run(Sandbox(levels=(level,)).run(command, folder=folder))
 async def test_scripts_end_with_a_service_that_is_killed(level: Level, folder: Path) -> None:
     at(level)
     mark = token_hex(8)
-    script = f"(setsid sh -c 'sleep 600; : {mark}' &); touch begun; sleep 600; : {mark}"
-    command = [sys.executable, "-c", DRIVER, str(folder), level, "sh", "-c", script]
-    service = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
+    service = await asyncio.create_subprocess_exec(sys.executable, "-c", DRIVER, str(folder), level, mark, cwd=ROOT)
     await until((folder / "begun").exists)
     service.send_signal(signal.SIGKILL)
     await service.wait()
     assert await ends(mark, 500)
+    temporary = (folder / "temporary").read_text().strip()
+    assert temporary.startswith(tempfile.gettempdir())
+    await until(lambda: not _exists(temporary))
 
 
 # What is left of its files
