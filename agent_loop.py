@@ -49,12 +49,13 @@ from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
 from sandbox import remove
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
-from tools import Tool, Toolbox
+from tools import Tool, Toolbox, failed
 
 if TYPE_CHECKING:
     import httpx
 
 NUDGE = "Please answer now, from what you have found."
+CUT_OFF = "the answer was cut off before this call was whole; it was not made"
 SUMMARY = 2_000
 """Tokens that a summary of old turns may have."""
 
@@ -154,7 +155,7 @@ class Agent:
             said,
             client_tools,
             options,
-            Budget(self.limits),
+            Budget(self.limits, self._price),
             self._structure(options),
             self.window,
             workspace or self._scratch(),
@@ -224,11 +225,13 @@ class Agent:
         run = Run([user(prompt)], (), options, parent.budget, None, self.window, parent.workspace)
         run.approve, run.delegated = parent.approve, True
         self._open(run, skills, "")
-        async with aclosing(self._drive(run)) as events:
-            async for event in events:
-                if isinstance(event, Finish):
-                    parent.spend(event.usage)
-                    return event
+        try:
+            async with aclosing(self._drive(run)) as events:
+                async for event in events:
+                    if isinstance(event, Finish):
+                        return event
+        finally:
+            parent.spend(run.usage)
         raise AssertionError("`Finish` is always last")
 
     def _marked(self, tool: Tool) -> Tool:
@@ -302,6 +305,8 @@ class Agent:
                 if isinstance(event, Done):
                     run.budget.take_turn(event.usage)
                     run.spend(event.usage)
+                    if not event.message.text.strip():
+                        raise BadResponse("the model sums up nothing", code="upstream_empty_response")
                     yield run.shorten(parts, event.message.text, before)
 
     async def _act(self, run: Run) -> AsyncGenerator[Event, None]:
@@ -311,6 +316,8 @@ class Agent:
         if stop in ("length", "content_filter"):
             if run.hold:
                 yield run.say_whole(run.answer.message.text)
+            if run.own_calls:
+                run.answer_calls([failed(call, CUT_OFF) for call in run.own_calls])
             run.end(stop)
         elif given is not None:
             for event in self._check(run, given):

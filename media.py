@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import ipaddress
+import re
 from base64 import b64decode
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
@@ -55,8 +56,9 @@ def _is_inside(host: str) -> bool:
         return not ipaddress.ip_address(host.partition("%")[0]).is_global
     except ValueError:
         name = host.rstrip(".").lower()
-        # Without a dot, or all digits and dots, as in 127.1: no public name looks like that.
-        return "." not in name or name.endswith(INSIDE) or name.rpartition(".")[2].isdigit()
+        # Without a dot, or with a number at the end, as in 127.1 or 127.0.0.0x1: no public name looks like that.
+        last = name.rpartition(".")[2]
+        return "." not in name or name.endswith(INSIDE) or bool(re.fullmatch(r"\d+|0x[0-9a-f]*", last))
 
 
 DataUri: TypeAlias = Annotated[str, AfterValidator(_data_uri)]

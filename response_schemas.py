@@ -30,7 +30,7 @@ from messages import (
     ToolSpec,
     clean,
 )
-from schemas import AudioData, CustomTool, Extension, FunctionTool, Json, JsonSchema, Limit, StreamOptions, Whole
+from schemas import AudioData, CustomTool, Extension, FunctionTool, JsonSchema, Limit, StreamOptions, Whole
 
 # Parts of messages and of tools' outputs.
 
@@ -168,7 +168,7 @@ KINDS = {
 
 def _kind(item: Any) -> str:
     kind = item.get("type") if isinstance(item, dict) else "message"
-    if kind is None:
+    if not kind:
         return "message" if "role" in item else "reference" if "id" in item else "message"
     return KINDS.get(kind, "other") if isinstance(kind, str) else "other"
 
@@ -219,13 +219,17 @@ AnyTool: TypeAlias = Annotated[
 ]
 
 
+class AllowedTool(Shape):
+    name: str | None = None
+
+
 class ChosenTool(Shape):
     """One tool, or with `tools` those that are allowed; a choice of a tool that is not offered here chooses none."""
 
     type: str
     name: str | None = None
     mode: Literal["auto", "required"] = "auto"
-    tools: list[Json] | None = None
+    tools: list[AllowedTool] | None = None
 
 
 class Reasoning(Shape):
@@ -329,7 +333,7 @@ class ResponseRequest(Asked):
         choice = self.tool_choice
         if not isinstance(choice, ChosenTool) or choice.tools is None:
             return specs
-        allowed = {tool.get("name") for tool in choice.tools}
+        allowed = {tool.name for tool in choice.tools}
         return [spec for spec in specs if spec.name in allowed]
 
     def as_options(self) -> Options:

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import logging
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -283,6 +284,16 @@ def default_port(environment: Mapping[str, str]) -> int:
     return 8000
 
 
+def _bind(host: str, port: int) -> None:
+    """Tries the address, so that one that is taken is said before anything else. Raises `SettingsError`."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
+            pass
+    except OSError as error:
+        raise SettingsError("--port", f"{host} cannot be listened on ({error.strerror or error})", str(port)) from None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="server.py", description="Serve skills behind an OpenAI-compatible endpoint.")
     # Databricks' proxy comes from outside of the app's container; everywhere else nothing does unless it is asked for.
@@ -292,6 +303,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         port = options.port if options.port is not None else default_port(os.environ)
+        if not 0 <= port < 65536:
+            raise SettingsError("--port", "expected a port number", str(port))
+        _bind(options.host, port)
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")
     hide_process()  # from scripts that share our user: neither memory nor environment can be read

@@ -17,7 +17,7 @@ from settings import SettingsError
 OK, FAILED, USAGE, NOT_AUTHORISED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 SHOWN = 100
 """Characters of a tool's arguments that are shown."""
-ASKED = 400
+ASKED = 2_000
 """Characters of them where they are asked about."""
 
 
@@ -75,13 +75,22 @@ async def show(events: AsyncGenerator[Event, None], out: TextIO) -> Finish:
 
 async def allow(tool: str, arguments: str) -> bool:
     """Asks the person at the terminal; where there is none the answer is no. Ctrl-C ends the wait with the run."""
-    shown = " ".join(arguments.split())[:ASKED]
+    shown = _whole(arguments)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         note(f"· {tool} {shown} needs your word, and there is no terminal to ask at: not allowed")
         return False
     async with _one_at_a_time():
         print(f"Allow {tool} {shown}? [y/N] ", end="", file=sys.stderr, flush=True)
         return (await _line()).strip().lower() in ("y", "yes")
+
+
+def _whole(arguments: str) -> str:
+    """All that is asked about, or its ends with what is between them said; nothing that moves the cursor."""
+    plain = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(arguments.split()))
+    if len(plain) <= ASKED:
+        return plain
+    half = ASKED // 2
+    return f"{plain[:half]} … ({len(plain) - ASKED} more characters) … {plain[-half:]}"
 
 
 @cache

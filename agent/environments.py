@@ -18,6 +18,8 @@ from skill_store import Skill, SkillError
 
 HEAD = re.compile(r"(?m)^# /// script$\s(?P<content>(?:^#(?:| .*)$\s)+)^# ///$")
 REQUIREMENTS = "requirements.txt"
+READY = "ready"
+"""Stands in a folder when all is installed."""
 
 
 def needed(skill: Skill, script: str) -> tuple[str, ...]:
@@ -57,7 +59,7 @@ class Environments:
         if not packages:
             return Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
         found = self._of(packages) / "bin" / "python"
-        if not found.exists():
+        if not (self._of(packages) / READY).exists():
             names = ", ".join(packages)
             raise SkillError(f"it needs {names}, which have to be installed first: python cli.py skills prepare")
         return found
@@ -69,7 +71,7 @@ class Environments:
     def prepare(self, packages: Sequence[str]) -> Path:
         """Installs them, unless they are there. Raises `SkillError` with pip's last words."""
         folder = self._of(packages)
-        if (folder / "ready").exists():
+        if (folder / READY).exists():
             return folder
         folder.mkdir(parents=True, exist_ok=True)
         base, pip = str(self.python(())), [str(folder / "bin" / "python"), "-m", "pip", "--quiet"]
@@ -81,7 +83,7 @@ class Environments:
             if done.returncode:
                 words = done.stderr.strip().splitlines() or ["no reason given"]
                 raise SkillError(f"{', '.join(packages)} cannot be installed: {words[-1]}")
-        (folder / "ready").touch()
+        (folder / READY).touch()
         return folder
 
     def _of(self, packages: Sequence[str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -260,6 +261,10 @@ class Run:
         self._counted = (0, 0)
         return self.step(Compacted(before, self.size))
 
+    @property
+    def usage(self) -> Usage:
+        return self._usage
+
     def spend(self, usage: Usage) -> None:
         """What others have used for this run: it counts as its own."""
         self._usage += usage
@@ -307,7 +312,8 @@ class Run:
         """Where the whole of a result is that is too large for the conversation."""
         if "read_file" not in self.toolbox:
             return "the rest is left out"
-        path = f"results/{legal(call_id)}.txt"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]  # as some servers give ids again
+        path = f"results/{legal(call_id)}-{digest}.txt"
         try:
             self.workspace.write(path, text.encode())
         except WorkspaceError as error:

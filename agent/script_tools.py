@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
 import re
 import shutil
@@ -66,7 +68,6 @@ class _Scripts:
         self._active = active
         self._workspace = workspace
         self._workshop = workshop
-        self._runs = 0
 
     async def run_skill_script(
         self,
@@ -88,13 +89,13 @@ class _Scripts:
             folder.mkdir()
             private = Workspace(folder, self._workspace.quota)
             try:
-                self._copy(files, private)
+                await asyncio.to_thread(self._copy, files, private)
                 command, readable = self._command(chosen, script)
                 before = stamps(private)
                 ran = await self._run([*command, *args], folder, [chosen.folder, *readable], stdin)
-                made = self._take(private, before)
+                made = await asyncio.to_thread(self._take, private, before)
             finally:
-                remove(folder)
+                await asyncio.to_thread(remove, folder)
         return self._told(ran, PurePosixPath(script).name, made)
 
     async def execute(self, command: str) -> str:
@@ -148,13 +149,14 @@ class _Scripts:
 
     def _told(self, ran: Ran, name: str, made: Sequence[str]) -> str:
         """Raises `ToolError` with the same words where the script has failed."""
-        self._runs += 1
         lines = [f"exit code {ran.exit_code} after {ran.seconds:.1f} s" + (f": {ran.fault}" if ran.fault else "")]
         for stream, output in (("stdout", ran.stdout), ("stderr", ran.stderr)):
             if output.text.strip():
                 lines.append(f"<{stream}>\n{output.text.rstrip()}\n</{stream}>")
             if output.spill:
-                lines.append(f"The whole {stream}: {self._spilled(f'{name}-{self._runs}.{stream}', output.spill)}")
+                lines.append(
+                    f"The whole {stream}: {self._spilled(f'{name}-{_digest(output.spill)}.{stream}', output.spill)}"
+                )
         lines += [f"made: {', '.join(made)}"] if made else []
         words = "\n".join(lines)
         if ran.exit_code or ran.fault:
@@ -167,6 +169,10 @@ class _Scripts:
         except WorkspaceError as error:
             return f"it could not be kept ({error})"
         return f"{RESULTS}/{name}"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:8]
 
 
 def _interpreter(script: str, data: bytes) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,6 +24,7 @@ class Auth:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self._keys = settings.api_keys
+        self._origins = settings.cors
         self._open = settings.auth == "none"
         self._behind_proxy = settings.databricks_app and not self._open
 
@@ -46,7 +48,12 @@ class Auth:
             return next((f"key:{name}" for name in names if name), None)
         if self._behind_proxy:
             return f"user:{_header(scope, b'x-forwarded-user')}"
-        return "" if self._open or _is_loopback(scope) else None
+        return "" if self._open or (_is_loopback(scope) and self._is_no_page(scope)) else None
+
+    def _is_no_page(self, scope: Scope) -> bool:
+        """Without keys a page on another site must not ask in the name of who looks at it."""
+        origin = _header(scope, b"origin")
+        return not origin or origin in self._origins or _is_local(urlsplit(origin).hostname or "")
 
     def _refusal(self) -> ApiError:
         if self._keys:
@@ -79,8 +86,11 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 def _is_loopback(scope: Scope) -> bool:
-    host = scope["client"][0] if scope.get("client") else ""
+    return _is_local(scope["client"][0] if scope.get("client") else "")
+
+
+def _is_local(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

@@ -29,6 +29,8 @@ BEAT_SECONDS = 5.0
 """How often a silent run shows that it lives."""
 LOST_SECONDS = 60.0
 """Without a sign for so long, a run's process is taken for dead."""
+RETRIES = (0.5, 2.0, 5.0)
+"""Seconds between attempts to write."""
 LOOK_SECONDS = 0.5
 """How often the store is asked for the events of a run in another process."""
 STOPPED = ApiError(500, "the service was stopped before the answer was finished", "server_shutting_down")
@@ -76,13 +78,27 @@ class Background:
         """Until the run is over and all of it is written, or nobody wants it any more."""
         while True:
             over = run.over
-            if not await self._write(run) or over:
+            if not await self._written(run) or over:
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS):
                     await run.more.wait()
             if not run.over:
                 await asyncio.sleep(FLUSH_SECONDS)
+
+    async def _written(self, run: _Run) -> bool:
+        """`_write`, a few times where the store is busy: an answer is not thrown away for that."""
+        for pause in RETRIES:
+            try:
+                return await self._write(run)
+            except Exception:
+                log.warning("a response in the background cannot be stored yet", exc_info=True)
+                await asyncio.sleep(pause)
+        try:
+            return await self._write(run)
+        except Exception:
+            log.exception("a response in the background could not be stored")
+            return False
 
     async def _write(self, run: _Run) -> bool:
         """Whether the run is still wanted."""
@@ -92,9 +108,8 @@ class Background:
             store = await self._storage.open()
             wanted = await store.progress(replace(run.record, beat=time.time()), waiting)
         except Exception:
-            log.exception("a response in the background could not be stored")
             run.waiting = [*waiting, *run.waiting]
-            return False
+            raise
         run.changed.set()
         run.changed = asyncio.Event()
         return wanted
@@ -182,4 +197,6 @@ async def _sleep(changed: asyncio.Event | None) -> None:
     if changed is None:
         await asyncio.sleep(LOOK_SECONDS)
         return
-    await changed.wait()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BEAT_SECONDS):
+            await changed.wait()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from messages import Event, Finish, Message, Options, ToolSpec
+from messages import Event, Finish, MadeFile, Message, Options, ToolSpec
 from schemas import Extension
+from service.log import NAME
 from service.models import Served
 from service.parked import Parked
 from service.workspaces import Place, Workspaces, take_in
+
+log = logging.getLogger(NAME)
 
 
 class Conversations:
@@ -36,7 +41,7 @@ class Conversations:
         messages, parked = await self._parked.restore(owner, heard)
         place = await self._workspaces.of(owner, heard, known or parked) if served.has_files else None
         if place and "files" in served.agent.groups:
-            messages = take_in(messages, place.files)
+            messages = await asyncio.to_thread(take_in, messages, place.files)
         files = place.files if place else None
         runs = [served.run(messages, extension, tools, options, files) for _ in range(count)]
         return [self._keeping(owner, heard, run, place) for run in runs], place
@@ -48,7 +53,15 @@ class Conversations:
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Finish):
-                    made = await self._workspaces.keep(owner, heard, event, place) if place else ()
+                    made = await self._made(owner, heard, event, place) if place else ()
                     await self._parked.keep(owner, heard, event, place.id if place and place.is_there else "")
                     event = replace(event, files=tuple(made))
                 yield event
+
+    async def _made(self, owner: str, heard: Sequence[Message], finish: Finish, place: Place) -> Sequence[MadeFile]:
+        """What the run has made. A store that fails costs the files and not the answer."""
+        try:
+            return await self._workspaces.keep(owner, heard, finish, place)
+        except Exception:
+            log.warning("the files of a conversation could not be noted", exc_info=True)
+            return finish.files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -24,9 +25,10 @@ class Files:
     async def content(self, request: Request) -> Response:
         """To be saved and not shown: what a model has written is not to run in a browser."""
         path, _, data = await self._found(request)
-        name = quote(path.rpartition("/")[2])
+        name = path.rpartition("/")[2]
+        plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
         headers = {
-            "content-disposition": f"attachment; filename*=UTF-8''{name}",
+            "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
             "x-content-type-options": "nosniff",
             "content-security-policy": "sandbox; default-src 'none'",
         }

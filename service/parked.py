@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 
 from agent.approval import question
-from messages import Finish, Message, Text, ToolCall
+from messages import Finish, Message, Text, ToolCall, assistant
 from service.log import NAME
 from service.packing import pack, unpack
 from service.storage import Storage
@@ -26,10 +26,21 @@ class Parked:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
+    async def _settle(self, owner: str, heard: Sequence[Message], made: Message) -> None:
+        """A call that has waited for a yes has been made: its turn has the result, so that it is not made again."""
+        asked = [(message, words) for message, words in _with_what_was_asked(heard) if message.calls]
+        key = _key(owner, asked[-1][1], asked[-1][0].calls) if asked else ""
+        found = await self._found([key] if key else [])
+        if key in found:
+            data, workspace = found[key]
+            await (await self._storage.open()).keep_turn(key, pack([*unpack(data), made]), workspace)
+
     async def keep(self, owner: str, heard: Sequence[Message], finish: Finish, workspace: str = "") -> None:
+        if finish.messages[:1] and finish.messages[0].role == "tool":
+            await self._settle(owner, heard, finish.messages[0])
         if not finish.calls or (_is_all_seen(finish) and not workspace):
             return
-        asked = _with_what_was_asked([*heard, *finish.messages[:1]])[-1][1]
+        asked = _with_what_was_asked([*heard, assistant("")])[-1][1]
         try:
             store = await self._storage.open()
             await store.keep_turn(_key(owner, asked, finish.calls), pack(finish.messages), workspace)
@@ -65,7 +76,8 @@ def _is_all_seen(finish: Finish) -> bool:
     """Whether the client's own history holds everything that happened."""
     (*earlier, last) = finish.messages
     seen = [part for part in last.parts if isinstance(part, Text | ToolCall) and not part.opaque]
-    return not earlier and len(seen) == len(last.parts) and len(last.calls) == len(finish.calls)
+    asked = any(call.own for call in last.calls)
+    return not (earlier or asked) and len(seen) == len(last.parts) and len(last.calls) == len(finish.calls)
 
 
 def _with_what_was_asked(messages: Sequence[Message]) -> list[tuple[Message, str]]:

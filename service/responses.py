@@ -113,7 +113,7 @@ class Responses:
         if request.query_params.get("order", "desc") != "asc":
             items.reverse()
         ids = [item["id"] for item in items]
-        if (after := request.query_params.get("after")) in ids:
+        if (after := request.query_params.get("after")) and after in ids:
             items = items[ids.index(after) + 1 :]
         limit = min(_number(request, "limit", PAGE) or PAGE, LONGEST_PAGE)
         page = items[:limit]
@@ -128,6 +128,8 @@ class Responses:
         said = as_text([*transcript.before, *transcript.heard])
         run = served.agent.run(f"{said}\n\n{SUMMARISE}", skills=())
         finish = await while_connected(request.receive, run)
+        if not finish.text.strip():
+            raise ApiError(502, "the model sums up nothing", "upstream_empty_response", type="api_error")
         sealed = (await self._seal()).close(COMPACTION, pack([summary(finish.text)]))
         id = uuid.uuid4().hex
         item = {"id": f"cmp_{id}", "type": COMPACTION, "encrypted_content": sealed}

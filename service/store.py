@@ -97,14 +97,12 @@ class Store:
 
     @unbroken
     async def chain(self, id: str, owner: str) -> list[Record]:
-        """The response and those before it, the oldest first; [] where one of them is gone."""
+        """The response and those before it that are still there, the oldest first; [] where it is gone itself."""
         async with self._engine.begin() as connection:
             found = await connection.execute(tables.chain(id, owner))
             records = {row["id"]: Record(**row) for row in found.mappings()}
         links: list[Record] = []
-        while id:
-            if id not in records:
-                return []
+        while id in records:
             links.insert(0, records.pop(id))
             id = links[0].previous
         return links

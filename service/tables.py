@@ -29,6 +29,8 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 BUSY_SECONDS = 10.0
 """How long a writer waits for another process's."""
 
+FINISHED = ("completed", "incomplete")
+
 _meta = MetaData()
 
 responses = Table(
@@ -100,7 +102,7 @@ def chain(id: str, owner: str) -> Select[Any]:
 
 
 def last_of(conversation: str, owner: str) -> Select[Any]:
-    mine = (responses.c.conversation == conversation, responses.c.owner == owner, responses.c.status == "completed")
+    mine = (responses.c.conversation == conversation, responses.c.owner == owner, responses.c.status.in_(FINISHED))
     return select(responses.c.id).where(*mine).order_by(responses.c.created.desc()).limit(1)
 
 

@@ -172,13 +172,14 @@ def summary(text: str) -> Message:
 def input_items(given: Any, named: Mapping[str, Json], id: str) -> list[Json]:
     """The input as it was sent, as `input_items` lists it: each item with an id, and whole where it was short."""
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given or []
-    whole = [named.get(item.get("id", ""), item) for item in items]
+    whole = [named.get(str(item.get("id")), item) for item in items]
     return [_listed(item, f"{id.removeprefix('resp_')}_i{number}") for number, item in enumerate(whole)]
 
 
 def _listed(item: Json, number: str) -> Json:
     kind = item.get("type") or "message"
-    told = {"id": f"{'msg' if kind == 'message' else 'item'}_{number}", **item, "type": kind}
+    given = {name: value for name, value in item.items() if value is not None}
+    told = {"id": f"{'msg' if kind == 'message' else 'item'}_{number}", **given, "type": kind}
     if kind == "message":
         return {**told, "content": _content(item), "status": "completed"}
     return {**told, "summary": item.get("summary") or []} if kind == REASONING else {**told, "status": "completed"}

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import mimetypes
+import os
 import shutil
 import time
 import uuid
@@ -13,6 +14,7 @@ from base64 import b64decode
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -64,13 +66,19 @@ class Workspaces:
         keys = _keys(owner, heard)
         if not keys or not self._folder.is_dir():  # then nobody has files, and nothing need be asked
             return ""
-        found = await (await self._storage.open()).workspaces(keys)
+        try:
+            found = await (await self._storage.open()).workspaces(keys)
+        except Exception:
+            log.warning("the files of a conversation could not be found", exc_info=True)
+            return ""
         return next((found[key] for key in reversed(keys) if key in found), "")
 
     async def keep(self, owner: str, heard: Sequence[Message], finish: Finish, place: Place) -> list[MadeFile]:
         """Notes where the conversation's files are, if it has any; gives those that the run has made, with ids."""
         if not place.is_there:
             return []
+        # Files are as old as the last change below, and a folder only as old as the last one in itself.
+        await asyncio.to_thread(os.utime, place.files.folder)
         store = await self._storage.open()
         if finish.text.strip():
             said = Message("assistant", (Text(finish.text),))
@@ -78,7 +86,7 @@ class Workspaces:
         made = [replace(file, id=_file_id(place, file.path)) for file in finish.files]
         for file in made:
             await store.keep_file(file.id, owner, place.id, file.path)
-        self._tidy()
+        await asyncio.to_thread(self._tidy)
         return made
 
     async def content(self, owner: str, id: str) -> tuple[str, float, bytes] | None:
@@ -126,25 +134,35 @@ def content_type(path: str) -> str:
 
 
 def take_in(messages: Sequence[Message], files: Workspace) -> list[Message]:
-    """Puts the files that the client has sent last into the workspace, and says where they are."""
-    if not messages or messages[-1].role != "user":
-        return list(messages)
-    told: list[str] = []
-    for number, part in enumerate(part for part in messages[-1].parts if isinstance(part, File)):
-        path = f"{UPLOADS}/{_name(part, number)}"
-        try:
-            files.write(path, b64decode(part.data))
-            told.append(path)
-        except (WorkspaceError, ValueError) as error:
-            log.warning("a file that was sent is not in the workspace: %s", error)
-    if not told:
-        return list(messages)
+    """Puts the files that the client has sent since the last answer into the workspace, and says where they are."""
+    new = len(list(takewhile(lambda message: message.role != "assistant", reversed(messages))))
+    at = len(messages) - new
+    taken: set[str] = set()
+    return [*messages[:at], *(_taken_in(message, files, taken) for message in messages[at:])]
+
+
+def _taken_in(message: Message, files: Workspace, taken: set[str]) -> Message:
+    sent = [part for part in message.parts if isinstance(part, File)] if message.role == "user" else []
+    told = [path for part in sent if (path := _put(part, files, taken))]
     words = Text(f"(The files are in the workspace: {', '.join(told)})")
-    return [*messages[:-1], Message("user", (*messages[-1].parts, words))]
+    return Message("user", (*message.parts, words)) if told else message
 
 
-def _name(file: File, number: int) -> str:
+def _put(part: File, files: Workspace, taken: set[str]) -> str:
+    """Under its own name where that is free and can be, else under a number; "" where there is no room."""
+    numbered = f"file-{len(taken) + 1}{mimetypes.guess_extension(part.media_type) or ''}"
+    for name in (_name(part), numbered):
+        if name and name not in taken:
+            try:
+                files.write(f"{UPLOADS}/{name}", b64decode(part.data))
+                taken.add(name)
+                return f"{UPLOADS}/{name}"
+            except (WorkspaceError, ValueError) as error:
+                log.warning("a file that was sent cannot be %s: %s", name, error)
+    return ""
+
+
+def _name(file: File) -> str:
     """The name that the client gave, without folders, if it is a plain one."""
     name = file.name.replace("\\", "/").rpartition("/")[2]
-    suffix = mimetypes.guess_extension(file.media_type) or ""
-    return name if name and plain(name) and len(name) < 100 else f"file-{number + 1}{suffix}"
+    return name if name and plain(name) and len(name) < 100 else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -644,3 +646,14 @@ async def test_a_model_that_goes_on_calling_when_it_may_not_is_ended() -> None:
     finish = await agent.run("go")
     assert (finish.reason, finish.limit, provider.calls) == ("length", "repeated_calls", 6)
     assert all(len(message.results) == 1 for message in finish.messages if message.role == "tool")
+
+
+async def test_a_budget_of_money_ends_a_run_where_prices_are_known(tmp_path: Path) -> None:
+    prices = {"match": "model", "window": 1000, "prices": {"input": 10, "output": 10}}
+    (tmp_path / "models.json").write_text(json.dumps({"models": [prices]}))
+    spent = Usage(50_000, 0, total=50_000)
+    settings = Settings(max_cost=1.0, models=tmp_path / "models.json")
+    plays = [Play([call("price", item=str(n))], usage=spent) for n in range(9)]
+    agent, provider = agent_of(plays, price, settings=settings)
+    finish = await agent.run("go")
+    assert (finish.reason, finish.limit, provider.calls) == ("length", "max_cost", 2)

@@ -141,3 +141,37 @@ def test_the_question_is_streamed_and_answered_over_responses_too() -> None:
         result = {"type": "function_call_output", "call_id": item["call_id"], "output": '{"approved": true}'}
         body: Json = {"input": [result], "previous_response_id": first["id"]}
         assert service.post(body, RESPONSES).json()["status"] == "completed" and done == ["a.txt"]
+
+
+def answered(service: Service, history: list[Json]) -> list[Json]:
+    """The history with the service's next answer; its questions are answered with yes."""
+    said = service.post({"messages": history}).json()["choices"][0]["message"]
+    history = [*history, said]
+    asked = said.get("tool_calls") or []
+    history += [{"role": "tool", "tool_call_id": made["id"], "content": "yes"} for made in asked]
+    return answered(service, history) if asked else history
+
+
+def test_calls_that_are_the_only_ones_and_one_after_the_other_are_made_once_each() -> None:
+    done: list[str] = []
+    script: list[Line] = [[call("delete", "d1", path="a")], [call("delete", "d2", path="b")], "Both.", "Fine."]
+    model = ScriptedProvider(script)
+    app = create_app(Settings(), model)
+    app.state.models.agent = agent_of([], done, model)
+    with serve(app) as url, httpx.Client(trust_env=False, timeout=30) as http:
+        history = answered(Service(url, http), HI)
+        assert done == ["a", "b"] and history[-1]["content"] == "Both."
+        answered(Service(url, http), [*history, *HI])
+    assert done == ["a", "b"]
+    told = [result.text for message in repair(model.requests[-1].messages) for result in message.results]
+    assert told == ["deleted a", "deleted b"]
+
+
+def test_a_client_that_keeps_its_history_has_its_calls_made_too() -> None:
+    done: list[str] = []
+    with served([[DELETE], "Done."], done) as service:
+        first = service.post({"input": "go", "store": False}, RESPONSES).json()
+        result = {"type": "function_call_output", "call_id": first["output"][0]["call_id"], "output": "yes"}
+        items = [{"role": "user", "content": "go"}, *first["output"], result]
+        assert service.post({"input": items, "store": False}, RESPONSES).json()["status"] == "completed"
+        assert done == ["a.txt"]

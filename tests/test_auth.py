@@ -93,3 +93,20 @@ def test_a_key_that_is_no_digest_stops_the_start_and_is_not_shown(value: str) ->
     with pytest.raises(SettingsError, match=r"SKILL_AGENT_API_KEYS .*sha256") as caught:
         Settings.from_env({"SKILL_AGENT_API_KEYS": value})
     assert "sk-plain" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://evil.example", 401),
+        ("null", 401),
+        ("http://127.0.0.1:3000", 200),
+        ("http://localhost", 200),
+        ("https://chat.example.com", 200),
+        ("http://127.0.0.1.evil.example", 401),
+    ],
+)
+def test_without_keys_no_page_of_another_site_is_served(origin: str, status: int) -> None:
+    with serve(service(SKILL_AGENT_CORS="https://chat.example.com")) as url:
+        headers = {"origin": origin, "content-type": "text/plain"}
+        assert httpx.post(f"{url}/v1/chat/completions", json=ASK, headers=headers).status_code == status

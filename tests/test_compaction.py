@@ -26,7 +26,7 @@ from messages import (
     user,
 )
 from providers.base import ContextOverflow, ModelInfo
-from providers.scripted import Play, ScriptedProvider, call
+from providers.scripted import Line, Play, ScriptedProvider, call
 from settings import Settings
 from tests.surface import write_skill
 
@@ -136,7 +136,7 @@ async def test_one_message_that_is_too_long_is_an_honest_error() -> None:
 
 
 async def test_calls_stay_with_their_results() -> None:
-    calls = [[call("read_page", number=n), call("read_page", number=-n)] for n in range(1, 12)]
+    calls: list[Line] = [["Next.", call("read_page", number=n), call("read_page", number=-n)] for n in range(1, 12)]
     model = ScriptedProvider([*calls, "S", "S", "S", "S", "S", "S"], ModelInfo("scripted/m", window=12_000))
     finish = await Agent(provider=model, tools=[read_page], settings=Settings()).run("Read.")
     assert isinstance(finish, Finish) and any(isinstance(step, Compacted) for step in finish.steps)

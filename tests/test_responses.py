@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -411,3 +412,41 @@ def test_a_websocket_is_refused_so_that_its_client_falls_back(served: Service) -
     response = served.get(RESPONSES, headers={**upgrade, "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="})
     assert response.status_code == 426 and read_error(response)["code"] == "upgrade_required"
     assert served.get(RESPONSES).status_code == 405
+
+
+def test_a_conversation_goes_on_where_an_older_answer_is_gone(up: Upstream, served: Service) -> None:
+    first = create(served, input="one")
+    second = create(served, input="two", previous_response_id=first["id"])
+    served.client.delete(f"{served.url}{RESPONSES}/{first['id']}")
+    create(served, input="three", previous_response_id=second["id"])
+    assert [message["content"] for message in told(up)] == ["two", "Hello there", "three"]
+
+
+def test_an_answer_that_was_cut_stays_in_its_conversation(up: Upstream, served: Service) -> None:
+    up.reply(sse(chat_chunks("cut", finish="length")))
+    assert create(served, input="one", conversation="c")["status"] == "incomplete"
+    create(served, input="two", conversation="c")
+    assert [message["content"] for message in told(up)] == ["one", "cut", "two"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": [{"role": "user", "content": "hi", "id": [1]}]},
+        {"input": [{"type": "", "content": "x"}]},
+        {"input": [{"type": "x", "deep": None}]},
+        {"input": "x", "tools": [{"type": "function", "name": "f", "parameters": None}]},
+        {"input": "x", "tool_choice": {"type": "allowed_tools", "tools": [{"name": ["x"]}]}},
+    ],
+)
+@pytest.mark.parametrize("depth", [0, 90, 300, 1015])
+def test_odd_bodies_are_no_fault_of_ours(served: Service, body: Json, depth: int) -> None:
+    deep = "[" * depth + '"\\\\u0000"' + "]" * depth
+    text = json.dumps({**body, "more": 1}).replace("null", deep).replace('"more": 1', f'"more": {deep}')
+    assert served.post(text.encode(), RESPONSES).status_code in (200, 400)
+
+
+def test_an_item_with_a_null_id_is_listed(served: Service) -> None:
+    id = create(served, input=[{"role": "user", "content": "x", "id": None}])["id"]
+    (item,) = served.get(f"{RESPONSES}/{id}/input_items").json()["data"]
+    assert item["id"] and item["content"] == [{"type": "input_text", "text": "x"}]

@@ -173,6 +173,7 @@ def test_a_bad_data_uri_is_refused(served: Service, uri: str) -> None:
         "127.1",
         "2130706433",
         "0x7f000001",
+        "127.0.0.0x1",
     ],
 )
 def test_an_image_in_a_private_network_is_refused(served: Service, host: str) -> None:
