@@ -12,6 +12,7 @@ import pytest
 
 from agent.approval import is_yes
 from agent_loop import Agent
+from history import repair
 from messages import Message, Text, ToolCall, ToolResult
 from providers.scripted import Line, ScriptedProvider, call
 from server import create_app
