@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.servers import mcp_servers
+from defaults import default_port, default_store
+from model_facts import facts
 from providers import default_model, resolve
 from providers.base import Provider, ProviderError
 from providers.errors import error_of, parse
 from providers.http import Auth, Http
 from providers.remote import base_url
 from sandbox import Sandbox
-from settings import Settings, SettingsError, default_store, without_password
+from settings import Settings, SettingsError, without_password
 from skill_store import SkillStore
 from terminal import FAILED, OK
 
@@ -24,7 +27,7 @@ CONNECT_SECONDS = 5.0
 
 async def doctor(settings: Settings) -> int:
     """A line a check, and what to do where one fails."""
-    good = _python_packages() & _skills(settings) & _sandbox(settings) & _store(settings)
+    good = _start(settings) & _python_packages() & _skills(settings) & _sandbox(settings) & _store(settings)
     try:
         provider = resolve(default_model(settings), settings, Http())
     except SettingsError as error:
@@ -55,6 +58,21 @@ def _skills(settings: Settings) -> bool:
     for problem in errors:
         _line(False, "skills", str(problem))
     return _line(not errors, "skills", f"{len(catalog.skills)} loaded") and not errors
+
+
+def _start(settings: Settings) -> bool:
+    """What would stop the server's start: the port, the files of models and of MCP servers."""
+    good = True
+    for name, attempt in (
+        ("port", lambda: default_port(os.environ)),
+        ("models", lambda: facts("openai/any", settings.models)),
+        ("mcp", lambda: mcp_servers(settings)),
+    ):
+        try:
+            attempt()
+        except SettingsError as error:
+            good = _line(False, name, str(error))
+    return good
 
 
 def _sandbox(settings: Settings) -> bool:

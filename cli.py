@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from agent.approval import TOOL as APPROVE
 from agent.servers import mcp_servers
+from defaults import data_folder
 from messages import Finish, Message, Text, ToolResult, user
 from providers.base import ProviderError
-from settings import Settings, SettingsError, data_folder
+from settings import Settings, SettingsError
 from skill_store import SkillError, SkillStore, create, validate
 from terminal import FAILED, INTERRUPTED, OK, allow, as_json, complain, introduce, note, show
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from starlette.routing import Mount, Route
 from agent.script_tools import has_scripts
 from agent.structured import SchemaError
 from bodies import ApiError
+from defaults import data_folder, default_port, default_store
 from providers.base import Provider, ProviderError
 from providers.http import warm
 from response_schemas import ResponseRequest
@@ -53,7 +54,7 @@ from service.parked import Parked
 from service.responses import Responses
 from service.storage import Storage
 from service.workspaces import Workspaces
-from settings import Settings, SettingsError, data_folder, default_store
+from settings import Settings, SettingsError
 from skill_store import SkillError
 
 log = logging.getLogger(service_log.NAME)
@@ -273,15 +274,6 @@ def _created() -> Starlette:
         return create_app(replace(settings, store=store))
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")
-
-
-def default_port(environment: Mapping[str, str]) -> int:
-    for name in ("DATABRICKS_APP_PORT", "PORT"):
-        if value := environment.get(name, "").strip():
-            if not (value.isdecimal() and 0 < int(value) < 65536):
-                raise SettingsError(name, "expected a port number", value)
-            return int(value)
-    return 8000
 
 
 def _bind(host: str, port: int) -> None:

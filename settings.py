@@ -339,22 +339,6 @@ def without_password(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
-def data_folder(env: Mapping[str, str] | None = None) -> Path:
-    """Of this user: https://specifications.freedesktop.org/basedir-spec"""
-    env = os.environ if env is None else env
-    return Path(env.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")) / "skill-agent"
-
-
-def default_store(env: Mapping[str, str] | None = None) -> str:
-    """A file in the user's data folder, "" where none can be."""
-    folder = data_folder(env)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        return ""
-    return f"sqlite:///{folder}/store.db" if os.access(folder, os.W_OK) else ""
-
-
 def _sandbox(value: str) -> Literal["required", "best", "off"]:
     match value:
         case "required" | "best" | "off":

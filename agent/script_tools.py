@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from agent.changes import Stamp, changed, stamps
 from agent.environments import Environments, needed
 from agent.workspace import Workspace, WorkspaceError
+from defaults import data_folder
 from sandbox import Ran, Sandbox, SandboxError, remove
-from settings import Settings, data_folder
+from settings import Settings
 from skill_store import Skill, SkillError
 from tools import Tool, ToolError
 

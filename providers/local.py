@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from messages import ProviderEvent, Request
+from messages import Done, ProviderEvent, Request
 from providers.base import ModelInfo, ProviderDown
 from providers.http import Http, LoopLock, bearer
 from providers.openai import ChatCompletions, Quirks
@@ -102,7 +102,8 @@ class LocalModel:
         model = ChatCompletions(self._http, url, bearer("none"), self.info, self._quirks)
         async with aclosing(model.stream(request)) as events:
             async for event in events:
-                yield event
+                # The server names the file's path, which is nobody's business.
+                yield replace(event, model=self.info.name) if isinstance(event, Done) else event
 
     async def aclose(self) -> None:
         self._server = None

@@ -26,7 +26,7 @@ from tests.upstream import Received, Reply, Upstream, chat_chunks, claude_events
 
 # Without `explain`, which takes minutes here.
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
-EXAMPLES = settings(max_examples=40, deadline=None, derandomize=True, phases=PHASES)
+EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True, phases=PHASES)
 NUMBERS = itertools.count(1)
 OVER = object()
 PIECE = 1500

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from settings import HERE, Settings, SettingsError, default_store
+from defaults import default_store
+from settings import HERE, Settings, SettingsError
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.path.expanduser("~"))
