@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from agent.approval import TOOL as APPROVE
+from agent.approval import asked_about
 from agent.servers import mcp_servers
 from defaults import data_folder
 from messages import Finish, Message, Text, ToolResult, user
@@ -185,6 +186,12 @@ async def _answer_once(
     try:
         await _start(servers)
         finish = await _answered(agent, [user(question)], options, out)
+    except asyncio.CancelledError:
+        if agent.provider.info.id.startswith("local/"):
+            # llama.cpp reads a prompt to its end before it can be unloaded, which may take a minute.
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
+        raise
     finally:
         await _close(agent, servers)
     if options.json:
@@ -203,7 +210,7 @@ async def _answered(agent: Agent, asked: list[Message], options: argparse.Namesp
         questions = [call for call in finish.calls if call.name == APPROVE]
         if not questions:
             return replace(finish, messages=tuple(said))
-        words = [(call.id, await allow("the tool", call.arguments)) for call in questions]
+        words = [(call.id, await allow(*asked_about(call))) for call in questions]
         said.append(Message("tool", tuple(ToolResult(id, (Text("yes" if yes else "no"),)) for id, yes in words)))
 
 

@@ -30,6 +30,15 @@ def question(call: ToolCall) -> ToolCall:
     return ToolCall(PREFIX + call.id, TOOL, asked)
 
 
+def asked_about(question: ToolCall) -> tuple[str, str]:
+    """The tool's name and arguments of a question."""
+    try:
+        found = json.loads(question.arguments)
+        return str(found["tool"]), json.dumps(found["arguments"], ensure_ascii=False)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "a tool of the server", question.arguments
+
+
 def waiting(messages: Sequence[Message]) -> list[tuple[ToolCall, bool]]:
     """The agent's own calls of the newest turn that wait for a word, with the word: no answer is a no."""
     said = next((at for at in range(len(messages) - 1, -1, -1) if messages[at].role == "assistant"), -1)

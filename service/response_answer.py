@@ -296,7 +296,8 @@ def _format(asked: ResponseRequest) -> Json:
 
 def _choice(asked: ResponseRequest) -> Any:
     chosen = asked.as_options().tool_choice
-    return {"type": "function", "name": chosen.name} if chosen.mode == "tool" else chosen.mode
+    kind = "custom" if chosen.name in asked.custom_names else "function"
+    return {"type": kind, "name": chosen.name} if chosen.mode == "tool" else chosen.mode
 
 
 def _tool(tool: FlatFunction | FlatCustom) -> Json:

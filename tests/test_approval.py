@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.approval import is_yes
+from agent.approval import asked_about, is_yes, question
 from agent_loop import Agent
 from history import repair
 from messages import Message, Text, ToolCall, ToolResult
@@ -176,3 +176,9 @@ def test_a_client_that_keeps_its_history_has_its_calls_made_too() -> None:
         items = [{"role": "user", "content": "go"}, *first["output"], result]
         assert service.post({"input": items, "store": False}, RESPONSES).json()["status"] == "completed"
         assert done == ["a.txt"]
+
+
+def test_a_question_reads_as_the_call_that_it_is_about() -> None:
+    assert asked_about(question(DELETE)) == ("delete", '{"path": "a.txt"}')
+    assert asked_about(question(ToolCall("x", "t", "{broken"))) == ("t", '"{broken"')
+    assert asked_about(ToolCall("x", "approve_tool", "[1]"))[1] == "[1]"
