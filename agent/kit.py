@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from agent.delegation import task_tool
 from agent.opening import is_searched
 from agent.run import Run
-from agent.script_tools import Workshop, script_tools
+from agent.script_tools import Workshop, command_tools, script_tools
 from agent.skill_tools import skill_tools
 from messages import Finish
 from skill_store import Skill
@@ -29,7 +29,7 @@ def own_tools(
     if "files" in groups:
         from agent.file_tools import file_tools
 
-        tools += file_tools(run.workspace)
+        tools += [*file_tools(run.workspace), *command_tools(run.workspace, workshop)]
     if "todos" in groups:
         tools.append(run.todos.tool())
     if "task" in groups and not run.delegated:

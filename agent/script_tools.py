@@ -46,10 +46,14 @@ class Workshop:
 def script_tools(
     skills: Mapping[str, Skill], active: Collection[str], workspace: Workspace, workshop: Workshop
 ) -> list[Tool]:
-    """`run_skill_script` where a skill has something to run, and `execute` where it is allowed."""
+    """`run_skill_script` where a skill has something to run."""
     scripts = _Scripts(skills, active, workspace, workshop)
-    tools = [Tool.of(scripts.run_skill_script)] if any(map(has_scripts, skills.values())) else []
-    return [*tools, Tool.of(scripts.execute)] if workshop.execute else tools
+    return [Tool.of(scripts.run_skill_script)] if any(map(has_scripts, skills.values())) else []
+
+
+def command_tools(workspace: Workspace, workshop: Workshop) -> list[Tool]:
+    """`execute`, where a model may run what it has written itself."""
+    return [Tool.of(_Scripts({}, (), workspace, workshop).execute)] if workshop.execute else []
 
 
 def has_scripts(skill: Skill) -> bool:

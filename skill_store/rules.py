@@ -172,7 +172,7 @@ def _metadata_problems(file: Path, metadata: Any, lines: Mapping[str, int]) -> I
 
 def _body_problems(file: Path, document: Document) -> Iterator[Problem]:
     if not document.body.strip():
-        yield Problem(file, document.body_line, "there are no instructions after the frontmatter", "error")
+        yield Problem(file, document.body_line, "there are no instructions after the frontmatter", "warning")
     count = len(document.body.strip().splitlines())
     if count > MAX_BODY_LINES:
         message = f"the body has {count} lines, more than {MAX_BODY_LINES}; move details into files of their own"
@@ -185,7 +185,7 @@ def _link_problems(folder: Path, file: Path, document: Document) -> Iterator[Pro
         for target in (*_LINK.findall(line), *_REFERENCE.findall(line)):
             path = target.strip("<>")
             if path and not _ELSEWHERE.match(path) and (fault := _link_fault(real, path)):
-                yield Problem(file, number, f"the link to {shown(path)} {fault}", "error")
+                yield Problem(file, number, f"the link to {shown(path)} {fault}", "warning")
 
 
 def _prose(document: Document) -> Iterator[tuple[int, str]]:

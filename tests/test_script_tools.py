@@ -154,7 +154,8 @@ async def offered(tmp_path: Path, **how: Any) -> Sequence[str]:
 
 
 async def test_a_models_own_commands_are_run_only_where_that_is_allowed(tmp_path: Path, skill: Path) -> None:
-    assert "execute" not in await offered(tmp_path)
+    assert "execute" not in await offered(tmp_path, groups=("skills", "files"))
+    assert "execute" not in await offered(tmp_path, workshop=workshop(tmp_path, execute=True))
     model = ScriptedProvider([[call("execute", command="echo $((6 * 7)) > a.txt; cat a.txt")], "Done."])
     agent = Agent(
         provider=model,
