@@ -22,7 +22,7 @@ COSTS = f"It costs {RESULT}."
 COMMAND = "echo $((40 + 2)) euros"
 PATCH = f"*** Begin Patch\n*** Add File: tea.txt\n+{RESULT}\n*** End Patch\n"
 SKILL = "shopkeeper"
-OURS = ("activate_skill", "read_skill_file", "run_skill_script", "find_skill", "write_todos", "task")
+OURS: tuple[str, ...] = ("activate_skill", "read_skill_file", "run_skill_script", "find_skill", "write_todos", "task")
 OURS += ("ls", "read_file", "write_file", "edit_file", "glob", "grep")
 """The agent's own tools."""
 ANSWER = "final_answer"
