@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,19 @@ async def test_a_thousand_skills_that_are_narrowed_to_a_few_are_listed(thousand:
     await Agent(provider=model, skills=thousand, settings=Settings()).run("go", skills=["tea", "subject-7"])
     assert "subject-7" in system_text(model.requests[0])
     assert [tool.name for tool in model.requests[0].tools] == ["activate_skill", "read_skill_file"]
+
+
+async def test_what_is_sent_stays_the_same_so_that_caches_stay_warm(tmp_path: Path) -> None:
+    """Each request begins with the one before, and another run begins alike: no clock, no order that changes."""
+    for name in ("tea", "cake", "soup"):
+        write_skill(tmp_path, name, f"About {name}.")
+    script: list[Line] = [[call("activate_skill", "a", name="tea")], [call("ls", "b")], "Done."]
+    runs = []
+    for _ in range(2):
+        model = ScriptedProvider(script)
+        await Agent(provider=model, skills=tmp_path, groups=TOOL_GROUPS, settings=Settings()).run("go")
+        runs.append(model.requests)
+    for before, after in pairwise(runs[0]):
+        assert after.messages[: len(before.messages)] == before.messages and after.tools == before.tools
+    assert [request.messages for request in runs[0]] == [request.messages for request in runs[1]]
+    assert [request.tools for request in runs[0]] == [request.tools for request in runs[1]]
