@@ -27,7 +27,6 @@ from agent.budget import Budget
 from agent.kit import own_tools
 from agent.opening import active_in, called_for, fitting, with_body, with_catalog
 from agent.run import OutOfTime, Run, in_time
-from agent.script_tools import Workshop
 from agent.structured import Structure, bare, complaint, refused
 from agent.workspace import Workspace
 from messages import (
@@ -46,13 +45,14 @@ from messages import (
 from model_facts import facts
 from providers import default_model, resolve
 from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
-from sandbox import remove
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
 from tools import Tool, Toolbox, failed
 
 if TYPE_CHECKING:
     import httpx
+
+    from agent.script_tools import Workshop
 
 NUDGE = "Please answer now, from what you have found."
 CUT_OFF = "the answer was cut off before this call was whole; it was not made"
@@ -93,7 +93,7 @@ class Agent:
         self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_paths(skills))
         self.tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in tools)
         self.groups = frozenset(groups)
-        self.workshop = workshop or Workshop.of(self.settings)
+        self._workshop = workshop
         self._scratched: Path | None = None
         known = facts(self.provider.info.id, self.settings.models)
         self.window = (self.provider.info.window or known.window) if self.provider.info.tools else 0
@@ -239,10 +239,21 @@ class Agent:
         asked = any(fnmatchcase(tool.spec.name, glob) for glob in self.settings.ask)
         return replace(tool, ask=True) if asked else tool
 
+    @property
+    def workshop(self) -> Workshop:
+        """What scripts are run with; imported with the first run, as a start can do without."""
+        if self._workshop is None:
+            from agent.script_tools import Workshop
+
+            self._workshop = Workshop.of(self.settings)
+        return self._workshop
+
     def _scratch(self) -> Workspace:
         """A folder for one run, made when something is written to it and removed with the agent."""
         if self._scratched is None:
             self._scratched = Path(tempfile.gettempdir()) / f"skill-agent-{uuid.uuid4().hex}"
+            from sandbox import remove
+
             weakref.finalize(self, remove, self._scratched)
         return Workspace(self._scratched / uuid.uuid4().hex)
 

@@ -32,14 +32,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from agent.script_tools import has_scripts
 from agent.structured import SchemaError
 from bodies import ApiError
 from defaults import data_folder, default_port, default_store
 from providers.base import Provider, ProviderError
 from providers.http import warm
 from response_schemas import ResponseRequest
-from sandbox import hide_process, remove
 from schemas import ChatRequest
 from service import VERSION
 from service import log as service_log
@@ -149,6 +147,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     await app.state.responses.aclose()
     await app.state.storage.aclose()
     if app.state.passing:
+        from sandbox import remove
+
         await asyncio.to_thread(remove, app.state.passing)
     await models.aclose()
 
@@ -159,6 +159,8 @@ def _warm(models: Models) -> None:
     for problem in catalog.problems:
         log.warning("%s", problem)
     log.info("skill-agent answers with %s, %d skills", models.default, len(catalog.skills))
+    from agent.script_tools import has_scripts
+
     if any(map(has_scripts, catalog.skills.values())):
         log.info("scripts run in %s", models.agent.workshop.sandbox.describe())
     ChatRequest.model_rebuild()
@@ -300,6 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _bind(options.host, port)
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")
+    from sandbox import hide_process
+
     hide_process()  # from scripts that share our user: neither memory nor environment can be read
     app = _created()
     print(f"http://{options.host}:{port}/v1", file=sys.stderr)  # noqa: T201

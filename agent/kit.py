@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
 from agent.delegation import task_tool
 from agent.opening import is_searched
 from agent.run import Run
-from agent.script_tools import Workshop, command_tools, script_tools
 from agent.skill_tools import skill_tools
 from messages import Finish
 from skill_store import Skill
 from tools import Tool
+
+if TYPE_CHECKING:
+    from agent.script_tools import Workshop
 
 
 def own_tools(
@@ -22,6 +25,8 @@ def own_tools(
     delegate: Callable[[str], Awaitable[Finish]],
 ) -> list[Tool]:
     """A run that is delegated does not delegate."""
+    from agent.script_tools import command_tools, script_tools
+
     tools: list[Tool] = []
     if "skills" in groups:
         tools += skill_tools(skills, run.active, run.activate, is_searched(skills))
