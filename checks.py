@@ -18,7 +18,8 @@ from providers.errors import error_of, parse
 from providers.http import Auth, Http
 from providers.remote import base_url
 from sandbox import Sandbox
-from settings import Settings, SettingsError, without_password
+from setting_forms import without_password
+from settings import Settings, SettingsError
 from skill_store import SkillStore
 from terminal import FAILED, OK
 

@@ -18,10 +18,8 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -39,15 +37,15 @@ from providers.base import Provider, ProviderError
 from providers.http import warm
 from response_schemas import ResponseRequest
 from schemas import ChatRequest
-from service import VERSION
+from service import about
 from service import log as service_log
-from service.access import Access, Json, response_of
+from service.access import Access, response_of
 from service.auth import Auth
 from service.completions import Completions
 from service.conversations import Conversations
 from service.errors import api_error
 from service.files import Files
-from service.models import AGENT, Models
+from service.models import Models
 from service.parked import Parked
 from service.responses import Responses
 from service.storage import Storage
@@ -56,61 +54,8 @@ from settings import Settings, SettingsError
 from skill_store import SkillError
 
 log = logging.getLogger(service_log.NAME)
-SERVICE = "openai-compatible-api"
 DRAIN_SECONDS = 10
 """That answers may still take when the service is told to stop; Databricks kills after 15."""
-
-
-async def list_models(request: Request) -> Response:
-    models: Models = request.app.state.models
-    return Json({"object": "list", "data": [_model(request, name) for name in models.names()]})
-
-
-async def one_model(request: Request) -> Response:
-    models: Models = request.app.state.models
-    if not (name := request.path_params["name"]):
-        return await list_models(request)
-    return Json(_model(request, models.find(name).name))
-
-
-def _model(request: Request, name: str) -> dict[str, Any]:
-    owner = name.partition("/")[0] if "/" in name else "skill-agent"
-    return {"id": name, "object": "model", "created": request.app.state.started, "owned_by": owner}
-
-
-async def healthcheck(request: Request) -> Response:
-    stamp = datetime.now(UTC).isoformat()
-    return Json(
-        {"status": "healthy", "timestamp": stamp, "service": SERVICE, "model": request.app.state.models.default}
-    )
-
-
-async def health(_: Request) -> Response:
-    return Json({"status": "healthy"})
-
-
-async def agent_info(_: Request) -> Response:
-    """By which Databricks' tools know an agent, as MLflow's AgentServer tells it."""
-    return Json({"name": AGENT, "use_case": "agent", "agent_api": "responses", "mlflow_version": None})
-
-
-async def openapi(_: Request) -> Response:
-    """The description of the API, made when it is first asked for."""
-    return Json(await asyncio.to_thread(_document))
-
-
-@cache
-def _document() -> bytes:
-    from service.openapi import document
-
-    return document(VERSION)
-
-
-async def ready(request: Request) -> Response:
-    return Json(
-        {"status": "ready"} if request.app.state.ready else {"status": "not ready"},
-        200 if request.app.state.ready else 503,
-    )
 
 
 def _told(secrets: Sequence[str], error: Exception) -> ApiError:
@@ -182,11 +127,6 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-async def no_completions(_: Request) -> Response:
-    words = "The legacy completions API is not offered; use /v1/chat/completions."
-    return response_of(ApiError(404, words, "unsupported_endpoint"))
-
-
 def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
     """The service. `provider` answers instead of the settings' model. Raises `SettingsError`."""
     settings = settings or Settings.from_env()
@@ -207,19 +147,19 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
         Route("/responses/{id}", responses.delete, methods=["DELETE"]),
         Route("/responses/{id}/cancel", responses.cancel, methods=["POST"]),
         Route("/responses/{id}/input_items", responses.input_items, methods=["GET"]),
-        Route("/completions", no_completions, methods=["POST"]),
+        Route("/completions", about.no_completions, methods=["POST"]),
         Route("/files/{id}", files.retrieve),
         Route("/files/{id}/content", files.content),
-        Route("/models", list_models),
-        Route("/models/{name:path}", one_model),
-        Route("/healthcheck", healthcheck),
+        Route("/models", about.list_models),
+        Route("/models/{name:path}", about.one_model),
+        Route("/healthcheck", about.healthcheck),
     ]
     app = Starlette(
         routes=[
-            Route("/health", health),
-            Route("/ready", ready),
-            Route("/openapi.json", openapi),
-            Route("/agent/info", agent_info),
+            Route("/health", about.health),
+            Route("/ready", about.ready),
+            Route("/openapi.json", about.openapi),
+            Route("/agent/info", about.agent_info),
             Route("/responses", responses.create_for_databricks, methods=["POST"]),
             Route("/responses/{id}", responses.retrieve, methods=["GET"]),
             Route("/invocations", responses.create_for_databricks, methods=["POST"]),

@@ -6,16 +6,17 @@ A variable that cannot be right raises `SettingsError` with one line: its name, 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
+import setting_forms as forms
+from setting_forms import PROVIDERS, TOOL_GROUPS
+
+__all__ = ["PROVIDERS", "TOOL_GROUPS", "Limits", "Settings", "SettingsError"]
 HERE = Path(__file__).resolve().parent
-PROVIDERS = ("databricks", "anthropic", "openai", "azure", "local")
-TOOL_GROUPS = ("skills", "files", "todos", "task")
 T = TypeVar("T")
 
 
@@ -155,43 +156,43 @@ class Settings:
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
         read = _Reader(os.environ if env is None else env)
         return cls(
-            model=read("SKILL_AGENT_MODEL", _model, ""),
-            allowed_models=read("SKILL_AGENT_ALLOWED_MODELS", _words, ()),
-            aliases=read("SKILL_AGENT_MODEL_ALIASES", _aliases, ()),
-            skills=read("SKILL_AGENT_SKILLS", _paths, (HERE / "skills",)),
-            system_prompt=read("SKILL_AGENT_SYSTEM_PROMPT", _file, HERE / "system_prompt.md"),
-            tools=read("SKILL_AGENT_TOOLS", _groups, TOOL_GROUPS),
-            max_turns=read("SKILL_AGENT_MAX_TURNS", _count, 50),
-            max_seconds=read("SKILL_AGENT_MAX_SECONDS", _seconds, 600.0),
-            max_tokens=read("SKILL_AGENT_MAX_TOKENS", _count, None),
-            max_tool_calls=read("SKILL_AGENT_MAX_TOOL_CALLS", _count, None),
-            max_cost=read("SKILL_AGENT_MAX_COST", _dollars, None),
-            api_keys=read("SKILL_AGENT_API_KEYS", _keys, (), shown=lambda _: "…"),
-            auth=read("SKILL_AGENT_AUTH", _auth, "auto"),
+            model=read("SKILL_AGENT_MODEL", forms.model, ""),
+            allowed_models=read("SKILL_AGENT_ALLOWED_MODELS", forms.words, ()),
+            aliases=read("SKILL_AGENT_MODEL_ALIASES", forms.aliases, ()),
+            skills=read("SKILL_AGENT_SKILLS", forms.paths, (HERE / "skills",)),
+            system_prompt=read("SKILL_AGENT_SYSTEM_PROMPT", forms.file, HERE / "system_prompt.md"),
+            tools=read("SKILL_AGENT_TOOLS", forms.groups, TOOL_GROUPS),
+            max_turns=read("SKILL_AGENT_MAX_TURNS", forms.count, 50),
+            max_seconds=read("SKILL_AGENT_MAX_SECONDS", forms.seconds, 600.0),
+            max_tokens=read("SKILL_AGENT_MAX_TOKENS", forms.count, None),
+            max_tool_calls=read("SKILL_AGENT_MAX_TOOL_CALLS", forms.count, None),
+            max_cost=read("SKILL_AGENT_MAX_COST", forms.dollars, None),
+            api_keys=read("SKILL_AGENT_API_KEYS", forms.keys, (), shown=lambda _: "…"),
+            auth=read("SKILL_AGENT_AUTH", forms.auth, "auto"),
             databricks_app=bool(read("DATABRICKS_APP_NAME", str, "") and read("DATABRICKS_APP_PORT", str, "")),
-            cors=read("SKILL_AGENT_CORS", _origins, ()),
-            sandbox=read("SKILL_AGENT_SANDBOX", _sandbox, "best"),
-            execute=read("SKILL_AGENT_EXECUTE", _switch, False),
-            ask=read("SKILL_AGENT_ASK", _words, ()),
-            mcp=read("SKILL_AGENT_MCP", _file, None),
-            models=read("SKILL_AGENT_MODELS", _file, None),
-            store=read("SKILL_AGENT_STORE", _store, "", shown=without_password),
-            log=read("SKILL_AGENT_LOG", _log, ""),
+            cors=read("SKILL_AGENT_CORS", forms.origins, ()),
+            sandbox=read("SKILL_AGENT_SANDBOX", forms.sandbox, "best"),
+            execute=read("SKILL_AGENT_EXECUTE", forms.switch, False),
+            ask=read("SKILL_AGENT_ASK", forms.words, ()),
+            mcp=read("SKILL_AGENT_MCP", forms.file, None),
+            models=read("SKILL_AGENT_MODELS", forms.file, None),
+            store=read("SKILL_AGENT_STORE", forms.store, "", shown=forms.without_password),
+            log=read("SKILL_AGENT_LOG", forms.log, ""),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
-            openai_base_url=read("OPENAI_BASE_URL", _url, "https://api.openai.com/v1"),
+            openai_base_url=read("OPENAI_BASE_URL", forms.url, "https://api.openai.com/v1"),
             anthropic_api_key=read("ANTHROPIC_API_KEY", str, ""),
-            anthropic_base_url=read("ANTHROPIC_BASE_URL", _url, "https://api.anthropic.com"),
-            azure_endpoint=read("AZURE_OPENAI_ENDPOINT", _url, ""),
+            anthropic_base_url=read("ANTHROPIC_BASE_URL", forms.url, "https://api.anthropic.com"),
+            azure_endpoint=read("AZURE_OPENAI_ENDPOINT", forms.url, ""),
             azure_api_key=read("AZURE_OPENAI_API_KEY", str, ""),
             azure_ad_token=read("AZURE_OPENAI_AD_TOKEN", str, ""),
             azure_api_version=read("OPENAI_API_VERSION", str, ""),
-            databricks_host=read("DATABRICKS_HOST", _host, ""),
+            databricks_host=read("DATABRICKS_HOST", forms.host, ""),
             databricks_token=read("DATABRICKS_TOKEN", str, ""),
             databricks_client_id=read("DATABRICKS_CLIENT_ID", str, ""),
             databricks_client_secret=read("DATABRICKS_CLIENT_SECRET", str, ""),
             databricks_profile=read("DATABRICKS_CONFIG_PROFILE", str, ""),
-            databricks_config=read("DATABRICKS_CONFIG_FILE", _path, _path("~/.databrickscfg")),
-            databricks_claude=read("SKILL_AGENT_DATABRICKS_CLAUDE", _claude_api, "messages"),
+            databricks_config=read("DATABRICKS_CONFIG_FILE", forms.path, forms.path("~/.databrickscfg")),
+            databricks_claude=read("SKILL_AGENT_DATABRICKS_CLAUDE", forms.claude_api, "messages"),
         )
 
     @property
@@ -227,151 +228,3 @@ class _Reader:
             return parse(value)
         except ValueError as error:
             raise SettingsError(name, str(error), shown(value)) from None
-
-
-def _words(value: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in value.split(",") if word.strip())
-
-
-def _model(value: str) -> str:
-    provider, _, name = value.partition("/")
-    if provider not in PROVIDERS or not name:
-        raise ValueError(f"expected provider/model with a provider of {', '.join(PROVIDERS)}")
-    return value
-
-
-def _keys(value: str) -> tuple[tuple[str, str], ...]:
-    form = "expected name:sha256hex, comma-separated, or @file (a digest is made with: printf %s KEY | sha256sum)"
-    try:
-        text = Path(value[1:]).expanduser().read_text("utf-8") if value.startswith("@") else value
-    except (OSError, UnicodeError, RuntimeError):
-        raise ValueError(f"the file cannot be read; {form}") from None
-    lines = (line.partition("#")[0] for line in text.replace(",", "\n").splitlines())
-    pairs = [line.strip().rpartition(":") for line in lines if line.strip()]
-    if not all(name and re.fullmatch(r"[0-9a-fA-F]{64}", digest) for name, _, digest in pairs):
-        raise ValueError(form)
-    return tuple((name, digest.lower()) for name, _, digest in pairs)
-
-
-def _auth(value: str) -> str:
-    if value not in ("auto", "none"):
-        raise ValueError("expected auto or none")
-    return value
-
-
-def _origins(value: str) -> tuple[str, ...]:
-    origins = _words(value)
-    if "*" in origins or not all(re.fullmatch(r"https?://[^/\s]+", origin) for origin in origins):
-        raise ValueError("expected origins, comma-separated, as in https://chat.example.com")
-    return origins
-
-
-def _aliases(value: str) -> tuple[tuple[str, str], ...]:
-    pairs = tuple(tuple(part.strip() for part in word.split("=", 1)) for word in _words(value))
-    if not all(len(pair) == 2 and all(pair) for pair in pairs):
-        raise ValueError("expected glob=model, comma-separated, as in gpt-*=skill-agent")
-    return tuple((pair[0], pair[1]) for pair in pairs)
-
-
-def _path(value: str) -> Path:
-    """`Path.expanduser` would raise where a user has no home, as in many containers."""
-    return Path(os.path.expanduser(value))
-
-
-def _paths(value: str) -> tuple[Path, ...]:
-    return tuple(_path(part) for part in value.split(os.pathsep) if part)
-
-
-def _file(value: str) -> Path:
-    path = _path(value)
-    if not os.path.isfile(path):
-        raise ValueError("expected the path of a text file")
-    return path
-
-
-def _groups(value: str) -> tuple[str, ...]:
-    groups = () if value == "none" else _words(value)
-    if unknown := [group for group in groups if group not in TOOL_GROUPS]:
-        raise ValueError(f"{unknown[0]} is not one of {', '.join(TOOL_GROUPS)} (or none)")
-    return groups
-
-
-def _count(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise ValueError("expected a whole number of at least 1")
-    return int(value)
-
-
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise ValueError("expected a number of seconds above 0")
-    return seconds
-
-
-def _dollars(value: str) -> float:
-    try:
-        return _seconds(value)
-    except ValueError:
-        raise ValueError("expected an amount in US dollars above 0") from None
-
-
-def _log(value: str) -> str:
-    if value not in ("text", "json", "text:debug", "json:debug"):
-        raise ValueError("expected text, json, text:debug or json:debug")
-    return value
-
-
-def _store(value: str) -> str:
-    scheme, separator, rest = value.partition("://")
-    if scheme not in ("sqlite", "postgresql") or not separator or (scheme == "postgresql" and not rest):
-        raise ValueError("expected sqlite:///path or postgresql://user:password@host/database")
-    if scheme == "sqlite" and rest.startswith("/~"):
-        return f"sqlite:///{os.path.expanduser(rest[1:])}"
-    return value
-
-
-def without_password(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
-def _sandbox(value: str) -> Literal["required", "best", "off"]:
-    match value:
-        case "required" | "best" | "off":
-            return value
-    raise ValueError("expected required, best or off")
-
-
-def _switch(value: str) -> bool:
-    if value not in ("0", "1"):
-        raise ValueError("expected 1 or 0")
-    return value == "1"
-
-
-def _claude_api(value: str) -> str:
-    if value not in ("messages", "chat"):
-        raise ValueError("expected messages or chat")
-    return value
-
-
-def _url(value: str) -> str:
-    if not _is_address(value):
-        raise ValueError("expected an address that begins with https:// (or http://)")
-    return value.rstrip("/")
-
-
-def _is_address(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        return bool(good) and value.isprintable() and " " not in value
-    except ValueError:
-        return False
-
-
-def _host(value: str) -> str:
-    return _url(value if "://" in value else f"https://{value}")

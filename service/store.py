@@ -24,7 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service import tables
 from service.record import LIVE, Record
 from service.tables import events, files, keys, responses, turns, workspaces
-from settings import SettingsError, without_password
+from setting_forms import without_password
+from settings import SettingsError
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 KEPT_SECONDS = 30 * 24 * 3600.0
