@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.applications import Starlette
@@ -35,6 +36,7 @@ from bodies import ApiError
 from defaults import data_folder, default_port, default_store
 from providers.base import Provider, ProviderError
 from providers.http import warm
+from providers.on_behalf import ITSELF, caller
 from response_schemas import ResponseRequest
 from schemas import ChatRequest
 from service import about
@@ -46,12 +48,16 @@ from service.conversations import Conversations
 from service.errors import api_error
 from service.files import Files
 from service.models import Models
+from service.on_behalf import OnBehalfOfUser
 from service.parked import Parked
 from service.responses import Responses
 from service.storage import Storage
 from service.workspaces import Workspaces
 from settings import Settings, SettingsError
 from skill_store import SkillError
+
+if TYPE_CHECKING:
+    from mcp_servers import McpServers
 
 log = logging.getLogger(service_log.NAME)
 DRAIN_SECONDS = 10
@@ -82,7 +88,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     app.state.ready = True
     warming = asyncio.create_task(asyncio.to_thread(_warm, models))
     # The service answers before its MCP servers do: the agent has their tools as they come.
-    connecting = asyncio.create_task(models.mcp.start()) if models.mcp else None
+    connecting = asyncio.create_task(_connect(models.mcp)) if models.mcp else None
     yield
     app.state.ready = False
     await warming
@@ -96,6 +102,11 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
         await asyncio.to_thread(remove, app.state.passing)
     await models.aclose()
+
+
+async def _connect(servers: McpServers) -> None:
+    caller.set(ITSELF)
+    await servers.start()
 
 
 def _warm(models: Models) -> None:
@@ -166,7 +177,12 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
             Mount("/v1", routes=api),
             Mount("/api/v1", routes=api),
         ],
-        middleware=[Middleware(Access), *_cors(settings), Middleware(Auth, settings=settings)],
+        middleware=[
+            Middleware(Access),
+            *_cors(settings),
+            Middleware(Auth, settings=settings),
+            *([Middleware(OnBehalfOfUser)] if settings.on_behalf_of_user and settings.databricks_app else ()),
+        ],
         exception_handlers={
             HTTPException: _http_error,
             ApiError: _failed,

@@ -83,6 +83,10 @@ class Settings:
     databricks_app: bool = False
     """DATABRICKS_APP_NAME with DATABRICKS_APP_PORT: the service runs behind Databricks' proxy, which asks who calls."""
 
+    on_behalf_of_user: bool = False
+    """SKILL_AGENT_ON_BEHALF_OF_USER: `1`: behind Databricks' proxy, models and MCP servers of Databricks are asked with
+    the caller's own token."""
+
     cors: tuple[str, ...] = ()
     """SKILL_AGENT_CORS: comma-separated origins whose pages may call the service, as in https://chat.example.com."""
 
@@ -170,6 +174,7 @@ class Settings:
             api_keys=read("SKILL_AGENT_API_KEYS", forms.keys, (), shown=lambda _: "…"),
             auth=read("SKILL_AGENT_AUTH", forms.auth, "auto"),
             databricks_app=bool(read("DATABRICKS_APP_NAME", str, "") and read("DATABRICKS_APP_PORT", str, "")),
+            on_behalf_of_user=read("SKILL_AGENT_ON_BEHALF_OF_USER", forms.switch, False),
             cors=read("SKILL_AGENT_CORS", forms.origins, ()),
             sandbox=read("SKILL_AGENT_SANDBOX", forms.sandbox, "best"),
             execute=read("SKILL_AGENT_EXECUTE", forms.switch, False),

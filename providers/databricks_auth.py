@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from providers.base import AuthError, BadRequest, BadResponse, NotFound
 from providers.errors import quote
 from providers.http import Auth, Http, LoopLock, bearer
+from providers.on_behalf import OnBehalf
 from settings import Settings, SettingsError
 
 EARLY = 300.0
@@ -80,6 +81,11 @@ class FetchedToken:
 
 def credentials(settings: Settings, http: Http) -> tuple[str, Auth]:
     """The workspace's address and how to authenticate there. Raises `SettingsError`."""
+    host, own = _own_credentials(settings, http)
+    return host, OnBehalf(own) if settings.on_behalf_of_user and settings.databricks_app else own
+
+
+def _own_credentials(settings: Settings, http: Http) -> tuple[str, Auth]:
     if settings.databricks_token:
         return _safe(settings.databricks_host), bearer(settings.databricks_token)
     if settings.databricks_client_id and settings.databricks_client_secret:

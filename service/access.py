@@ -76,5 +76,7 @@ def _note(scope: Scope, status: int, ms: float, request_id: str) -> None:
     if not log.isEnabledFor(level):
         return
     facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(ms, 1)}
+    if caller := scope.get("state", {}).get("caller"):
+        facts["caller"] = caller
     words = f"{scope['method']} {scope['path']!r} {status} {ms:.0f} ms {request_id}"
     log.log(level, words, extra={**facts, "request_id": request_id})

@@ -12,7 +12,7 @@ import orjson
 from service.errors import redacted
 
 NAME = "skill_agent"
-EXTRA = ("request_id", "method", "path", "status", "ms")
+EXTRA = ("request_id", "method", "path", "status", "ms", "caller")
 """Fields that a record may carry beside its message."""
 
 
