@@ -138,6 +138,11 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
+def _middleware(settings: Settings) -> list[Middleware]:
+    forwarded = [Middleware(OnBehalfOfUser)] if settings.on_behalf_of_user and settings.databricks_app else []
+    return [Middleware(Access), *_cors(settings), Middleware(Auth, settings=settings), *forwarded]
+
+
 def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
     """The service. `provider` answers instead of the settings' model. Raises `SettingsError`."""
     settings = settings or Settings.from_env()
@@ -177,12 +182,7 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
             Mount("/v1", routes=api),
             Mount("/api/v1", routes=api),
         ],
-        middleware=[
-            Middleware(Access),
-            *_cors(settings),
-            Middleware(Auth, settings=settings),
-            *([Middleware(OnBehalfOfUser)] if settings.on_behalf_of_user and settings.databricks_app else ()),
-        ],
+        middleware=_middleware(settings),
         exception_handlers={
             HTTPException: _http_error,
             ApiError: _failed,

@@ -35,6 +35,7 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "SKILL_AGENT_MAX_COST": ("max_cost", "0.5", 0.5),
     "SKILL_AGENT_API_KEYS": ("api_keys", f"laptop:{'A' * 64}", (("laptop", "a" * 64),)),
     "SKILL_AGENT_AUTH": ("auth", "none", "none"),
+    "SKILL_AGENT_ON_BEHALF_OF_USER": ("on_behalf_of_user", "1", True),
     "SKILL_AGENT_CORS": ("cors", "https://a.example, http://b:3000", ("https://a.example", "http://b:3000")),
     "SKILL_AGENT_SANDBOX": ("sandbox", "required", "required"),
     "SKILL_AGENT_EXECUTE": ("execute", "1", True),
