@@ -141,13 +141,15 @@ class Agent:
         options: Options | None = None,
         approve: Approve | None = None,
         workspace: Workspace | None = None,
+        among: Collection[str] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Deltas and steps as they happen, then one `Finish`. Raises `ProviderError`.
 
         `skills` narrows the skills to those named; where none is, the model answers without tools of ours. `activate`
-        loads one before the first turn. A turn that calls one of `client_tools` ends the run: the caller answers the
-        call and goes on in a new run. `approve` is asked before a tool that is marked so; without it such a call ends
-        the run as a call of `approve_tool`. Files lie in `workspace`, else in a folder that goes with the agent.
+        loads one before the first turn. `among` are globs: this run knows of no other skills. A turn that calls one of
+        `client_tools` ends the run: the caller answers the call and goes on in a new run. `approve` is asked before a
+        tool that is marked so; without it such a call ends the run as a call of `approve_tool`. Files lie in
+        `workspace`, else in a folder that goes with the agent.
         """
         said = [user(messages)] if isinstance(messages, str) else list(messages)
         options = options or Options()
@@ -161,7 +163,7 @@ class Agent:
             workspace or self._scratch(),
         )
         run.approve, run.plain = approve, skills is not None and not (skills or activate)
-        found = self.skill_choice(skills, activate)
+        found = self.skill_choice(skills, activate, among)
         self._open(run, found, activate or called_for(said, found))
         for name in run.newly_active():
             yield run.step(SkillActivated(name))
@@ -190,9 +192,13 @@ class Agent:
             raise
         yield run.finish()
 
-    def skill_choice(self, names: Collection[str] | None, activate: str = "") -> dict[str, Skill]:
+    def skill_choice(
+        self, names: Collection[str] | None, activate: str = "", among: Collection[str] | None = None
+    ) -> dict[str, Skill]:
         """The skills as they are on disk now, by name. Raises `SkillError` where one that is named is not there."""
-        found = self.skills.scan().skills
+        found: Mapping[str, Skill] = self.skills.scan().skills
+        if among is not None:
+            found = {name: skill for name, skill in found.items() if any(fnmatchcase(name, glob) for glob in among)}
         for name in (*(names or ()), *([activate] if activate else ())):
             if name not in found:
                 raise SkillError(f"there is no skill {name!r}; there are: {', '.join(found) or 'none'}")

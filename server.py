@@ -41,15 +41,18 @@ from response_schemas import ResponseRequest
 from schemas import ChatRequest
 from service import about
 from service import log as service_log
-from service.access import Access, response_of
+from service.access import Access, Rescue, response_of
+from service.admission import Admission, Gate
 from service.auth import Auth
 from service.completions import Completions
 from service.conversations import Conversations
 from service.errors import api_error
 from service.files import Files
+from service.intake import Intake
 from service.models import Models
 from service.on_behalf import OnBehalfOfUser
 from service.parked import Parked
+from service.rates import HEADERS as RATE_HEADERS
 from service.responses import Responses
 from service.storage import Storage
 from service.workspaces import Workspaces
@@ -124,23 +127,24 @@ def _warm(models: Models) -> None:
     warm()
 
 
-def _cors(settings: Settings) -> list[Middleware]:
-    if not settings.cors:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
-            expose_headers=["x-request-id", "retry-after"],
-        )
-    ]
-
-
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, opened: Sequence[Route]) -> list[Middleware]:
+    """From the outside in: whatever fails has an id and is logged, and pages of allowed origins may read it."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        expose_headers=["x-request-id", "retry-after", "x-should-retry", *RATE_HEADERS],
+    )
     forwarded = [Middleware(OnBehalfOfUser)] if settings.on_behalf_of_user and settings.databricks_app else []
-    return [Middleware(Access), *_cors(settings), Middleware(Auth, settings=settings), *forwarded]
+    return [
+        Middleware(Access),
+        *([cors] if settings.cors else ()),
+        Middleware(Rescue),
+        Middleware(Auth, settings=settings, opened=opened),
+        Middleware(Intake, largest=settings.max_body),
+        *forwarded,
+    ]
 
 
 def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
@@ -154,11 +158,13 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
     responses = Responses(models, storage, conversations, told)
     completions = Completions(models, conversations, responses.reader, told)
     files = Files(workspaces)
+    opened = [Route("/health", about.health), Route("/ready", about.ready)]
+    running = [Middleware(Admission, gate=Gate(settings.max_running))]
     api = [
-        Route("/chat/completions", completions.create, methods=["POST"]),
-        Route("/responses", responses.create, methods=["POST"]),
+        Route("/chat/completions", completions.create, methods=["POST"], middleware=running),
+        Route("/responses", responses.create, methods=["POST"], middleware=running),
         Route("/responses", responses.no_websocket, methods=["GET"]),
-        Route("/responses/compact", responses.compact, methods=["POST"]),
+        Route("/responses/compact", responses.compact, methods=["POST"], middleware=running),
         Route("/responses/{id}", responses.retrieve, methods=["GET"]),
         Route("/responses/{id}", responses.delete, methods=["DELETE"]),
         Route("/responses/{id}/cancel", responses.cancel, methods=["POST"]),
@@ -172,17 +178,16 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
     ]
     app = Starlette(
         routes=[
-            Route("/health", about.health),
-            Route("/ready", about.ready),
+            *opened,
             Route("/openapi.json", about.openapi),
             Route("/agent/info", about.agent_info),
-            Route("/responses", responses.create_for_databricks, methods=["POST"]),
+            Route("/responses", responses.create_for_databricks, methods=["POST"], middleware=running),
             Route("/responses/{id}", responses.retrieve, methods=["GET"]),
-            Route("/invocations", responses.create_for_databricks, methods=["POST"]),
+            Route("/invocations", responses.create_for_databricks, methods=["POST"], middleware=running),
             Mount("/v1", routes=api),
             Mount("/api/v1", routes=api),
         ],
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, opened),
         exception_handlers={
             HTTPException: _http_error,
             ApiError: _failed,
@@ -259,7 +264,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")
     from sandbox import hide_process
+    from service.wire import Wire, allow_files
 
+    allow_files()
     hide_process()  # from scripts that share our user: neither memory nor environment can be read
     app = _created()
     print(f"http://{options.host}:{port}/v1", file=sys.stderr)  # noqa: T201
@@ -268,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         host=options.host,
         port=port,
         loop="asyncio",
-        http="httptools",
+        http=Wire,
         ws="none",
         log_config=None,
         access_log=False,

@@ -23,19 +23,6 @@ def model(value: str) -> str:
     return value
 
 
-def keys(value: str) -> tuple[tuple[str, str], ...]:
-    form = "expected name:sha256hex, comma-separated, or @file (a digest is made with: printf %s KEY | sha256sum)"
-    try:
-        text = Path(value[1:]).expanduser().read_text("utf-8") if value.startswith("@") else value
-    except (OSError, UnicodeError, RuntimeError):
-        raise ValueError(f"the file cannot be read; {form}") from None
-    lines = (line.partition("#")[0] for line in text.replace(",", "\n").splitlines())
-    pairs = [line.strip().rpartition(":") for line in lines if line.strip()]
-    if not all(name and re.fullmatch(r"[0-9a-fA-F]{64}", digest) for name, _, digest in pairs):
-        raise ValueError(form)
-    return tuple((name, digest.lower()) for name, _, digest in pairs)
-
-
 def auth(value: str) -> str:
     if value not in ("auto", "none"):
         raise ValueError("expected auto or none")

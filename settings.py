@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 import setting_forms as forms
+from key_forms import ApiKey, Rate, keys, rates
 from setting_forms import PROVIDERS, TOOL_GROUPS
 
 __all__ = ["PROVIDERS", "TOOL_GROUPS", "Limits", "Settings", "SettingsError"]
@@ -74,8 +75,19 @@ class Settings:
     max_cost: float | None = None
     """SKILL_AGENT_MAX_COST: US dollars that one run may cost, where the model's prices are known."""
 
-    api_keys: tuple[tuple[str, str], ...] = ()
-    """SKILL_AGENT_API_KEYS: accepted keys as `name:sha256hex`, comma-separated, or `@path` of a file of them."""
+    api_keys: tuple[ApiKey, ...] = ()
+    """SKILL_AGENT_API_KEYS: accepted keys as `name:sha256hex`, comma-separated, or `@path` of a file of them, where a
+    line may go on with `models=`, `skills=`, `limit=` and `tokens=` (see `key_forms.keys`)."""
+
+    rates: tuple[Rate, ...] = ()
+    """SKILL_AGENT_RATE_LIMIT: what each caller may have models do, comma-separated, as in `60/minute` (requests) and
+    `100000 tokens/minute` (input and output). A key's own `limit=` and `tokens=` stand in for them."""
+
+    max_running: int = 1000
+    """SKILL_AGENT_MAX_RUNNING: answers and background runs that are made at a time; more wait shortly, then get 503."""
+
+    max_body: int = 4 * 2**20
+    """SKILL_AGENT_MAX_BODY: bytes that the body of a request may have; Databricks takes 4 MB."""
 
     auth: str = "auto"
     """SKILL_AGENT_AUTH: `none` opens the service to all; `auto` without keys serves this machine only."""
@@ -171,7 +183,10 @@ class Settings:
             max_tokens=read("SKILL_AGENT_MAX_TOKENS", forms.count, None),
             max_tool_calls=read("SKILL_AGENT_MAX_TOOL_CALLS", forms.count, None),
             max_cost=read("SKILL_AGENT_MAX_COST", forms.dollars, None),
-            api_keys=read("SKILL_AGENT_API_KEYS", forms.keys, (), shown=lambda _: "…"),
+            api_keys=read("SKILL_AGENT_API_KEYS", keys, (), shown=lambda _: "…"),
+            rates=read("SKILL_AGENT_RATE_LIMIT", rates, ()),
+            max_running=read("SKILL_AGENT_MAX_RUNNING", forms.count, 1000),
+            max_body=read("SKILL_AGENT_MAX_BODY", forms.count, 4 * 2**20),
             auth=read("SKILL_AGENT_AUTH", forms.auth, "auto"),
             databricks_app=bool(read("DATABRICKS_APP_NAME", str, "") and read("DATABRICKS_APP_PORT", str, "")),
             on_behalf_of_user=read("SKILL_AGENT_ON_BEHALF_OF_USER", forms.switch, False),

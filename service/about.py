@@ -20,14 +20,14 @@ SERVICE = "openai-compatible-api"
 
 async def list_models(request: Request) -> Response:
     models: Models = request.app.state.models
-    return Json({"object": "list", "data": [_model(request, name) for name in models.names()]})
+    return Json({"object": "list", "data": [_model(request, name) for name in models.names(request.state.grant)]})
 
 
 async def one_model(request: Request) -> Response:
     models: Models = request.app.state.models
     if not (name := request.path_params["name"]):
         return await list_models(request)
-    return Json(_model(request, models.find(name).name))
+    return Json(_model(request, models.find(name, request.state.grant).name))
 
 
 def _model(request: Request, name: str) -> dict[str, Any]:

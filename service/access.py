@@ -37,6 +37,7 @@ class Access:
             return
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = given if GOOD_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
         status = 0
         begun = time.monotonic()
 
@@ -51,13 +52,36 @@ class Access:
             await self.app(scope, receive, sending)
         except (ClientLeft, ClientDisconnect):
             status = CLIENT_LEFT
-        except Exception as error:
-            log.exception("%s %r failed", scope["method"], scope["path"], extra={"request_id": request_id.decode()})
-            if status:
-                raise
-            await response_of(api_error(error))(scope, receive, sending)
         finally:
             _note(scope, status, (time.monotonic() - begun) * 1000, request_id.decode())
+
+
+class Rescue:
+    """Pure ASGI middleware: what nobody expected is answered, inside of what all answers get, and logged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except (ClientLeft, ClientDisconnect):
+            raise
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            request_id = scope["state"]["request_id"]
+            log.exception("%s %r failed", scope["method"], scope["path"], extra={"request_id": request_id})
+            if begun:
+                raise
+            await response_of(api_error(error))(scope, receive, send)
 
 
 class Json(Response):

@@ -8,47 +8,80 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from bodies import ApiError
+from key_forms import ApiKey
 from service.access import response_of
+from service.grants import Grant
+from service.rates import Meter, Rates
 from settings import Settings
 
-OPEN = ("/health", "/ready")
-"""Paths that platforms ask without a key."""
+IDENTITY = (b"x-forwarded-", b"x-real-ip", b"forwarded")
+"""How the headers begin by which a proxy says who asks: words of the caller's own where no proxy is known."""
 
 
 class Auth:
-    """Pure ASGI middleware. Keys are known by their SHA-256 only and compared in constant time."""
+    """Pure ASGI middleware: whoever is not known is refused, but by the routes of `opened`, which come first in the
+    app. Keys are known by their SHA-256 only and compared in constant time.
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    What is behind finds in the request's state the `caller`, whose the things are that it stores: `key:` and the key's
+    name, `user:` and the proxy's user, "" for anyone's. `grant` says what the caller may use.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, opened: Sequence[BaseRoute] = ()) -> None:
         self.app = app
         self._keys = settings.api_keys
         self._origins = settings.cors
+        self._rates = settings.rates
         self._open = settings.auth == "none"
-        self._behind_proxy = settings.databricks_app and not self._open
+        self._proxy = settings.databricks_app
+        self._opened = opened
+        self._counted = _counted(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN:
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        caller = self._caller(scope)
-        if caller is None:
+        if scope["type"] != "http":
+            await WebSocketClose(1008)(scope, receive, send)
+            return
+        if not self._proxy:
+            scope["headers"] = [each for each in scope["headers"] if not each[0].startswith(IDENTITY)]
+        if not self._is_open(scope) and not self._admits(scope):
             await response_of(self._refusal())(scope, receive, send)
             return
-        scope.setdefault("state", {})["caller"] = caller
         await self.app(scope, receive, send)
 
-    def _caller(self, scope: Scope) -> str | None:
-        """Whose the things are that this request stores: the key's name, the proxy's user, "" for anyone's. None is
-        not admitted.
-        """
+    def _is_open(self, scope: Scope) -> bool:
+        """As the router finds it, so that no path is read in two ways."""
+        return any(route.matches(scope)[0] is Match.FULL for route in self._opened)
+
+    def _admits(self, scope: Scope) -> bool:
+        key = None
         if self._keys:
-            names = (_matching(key, self._keys) for key in _keys_of(scope["headers"]))
-            return next((f"key:{name}" for name in names if name), None)
-        if self._behind_proxy:
+            found = (_matching(key, self._keys) for key in _keys_of(scope["headers"]))
+            key = next(filter(None, found), None)
+            caller = f"key:{key.name}" if key else None
+        else:
+            caller = self._without_key(scope)
+        if caller is not None:
+            who = caller or f"address:{scope['client'][0] if scope.get('client') else ''}"
+            scope.setdefault("state", {}).update(caller=caller, grant=self._grant(who, key))
+        return caller is not None
+
+    def _without_key(self, scope: Scope) -> str | None:
+        if self._proxy and not self._open:
             return f"user:{_header(scope, b'x-forwarded-user')}"
         return "" if self._open or (_is_loopback(scope) and self._is_no_page(scope)) else None
+
+    def _grant(self, who: str, key: ApiKey | None) -> Grant:
+        own = key.rates if key else ()
+        rates = [*own, *(rate for rate in self._rates if rate.of not in {each.of for each in own})]
+        meter = Meter(who, rates, self._counted) if rates and self._counted else None
+        return Grant(key.models, key.skills, meter) if key else Grant(meter=meter)
 
     def _is_no_page(self, scope: Scope) -> bool:
         """Without keys a page on another site must not ask in the name of who looks at it."""
@@ -74,11 +107,16 @@ def _keys_of(headers: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
     return shown
 
 
-def _matching(key: bytes, known: Sequence[tuple[str, str]]) -> str:
-    """The key's name, "" for none; all are compared, whichever it is."""
+def _counted(settings: Settings) -> Rates | None:
+    """Where nobody has a rate, the library that counts is not imported."""
+    return Rates() if settings.rates or any(key.rates for key in settings.api_keys) else None
+
+
+def _matching(key: bytes, known: Sequence[ApiKey]) -> ApiKey | None:
+    """All are compared, whichever it is."""
     digest = hashlib.sha256(key).hexdigest().encode()
-    found = [name for name, held in known if hmac.compare_digest(digest, held.encode())]
-    return found[0] if found else ""
+    found = [each for each in known if hmac.compare_digest(digest, each.digest.encode())]
+    return found[0] if found else None
 
 
 def _header(scope: Scope, name: bytes) -> str:

@@ -43,13 +43,16 @@ class Background:
         self._told = told
         self._runs: dict[str, _Run] = {}
 
-    async def start(self, record: Record, answer: ResponseAnswer, events: AsyncGenerator[Event, None]) -> None:
-        """Returns when the run is in the store."""
+    async def start(
+        self, record: Record, answer: ResponseAnswer, events: AsyncGenerator[Event, None]
+    ) -> asyncio.Task[None]:
+        """The run's task, when the run is in the store."""
         await (await self._storage.open()).put(record)
         run = _Run(record, answer)
         self._runs[record.id] = run
         run.task = asyncio.create_task(self._work(run, events))
         run.task.add_done_callback(lambda _: self._runs.pop(record.id, None))
+        return run.task
 
     async def aclose(self) -> None:
         tasks = [run.task for run in self._runs.values() if run.task]

@@ -36,7 +36,7 @@ class Completions:
 
     async def create(self, request: Request) -> Response:
         asked = _read(await request.body())
-        served = self._models.find(asked.model)
+        served = self._models.find(asked.model, request.state.grant)
         owner: str = request.state.caller
         heard = await self._messages(owner, asked)
         how = (asked.skill_agent, asked.as_tools(), asked.as_options())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,11 +13,12 @@ from agent.servers import mcp_servers
 from agent.workspace import Workspace
 from agent_loop import Agent
 from bodies import ApiError
-from messages import Event, Message, Options, ToolSpec
+from messages import Event, Finish, Message, Options, ToolSpec
 from providers import default_model, resolve
 from providers.base import Provider
 from providers.http import Http
 from schemas import Extension
+from service.grants import EVERYTHING, Grant
 from settings import Settings, SettingsError
 from skill_store import SkillStore
 
@@ -27,11 +29,12 @@ KEPT = 64
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers to a name. `skill` is pinned, "" for none."""
+    """What answers to a name. `skill` is pinned, "" for none; of the skills there are those that `grant` has."""
 
     name: str
     agent: Agent
     skill: str = ""
+    grant: Grant = EVERYTHING
 
     def run(
         self,
@@ -42,10 +45,18 @@ class Served:
         files: Workspace | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Begins a run as a request asks for it. Raises `SkillError` and `SchemaError` before it begins."""
-        activate = extension.activate or self.skill
-        self.agent.skill_choice(extension.skills, activate)
-        how: dict[str, Any] = {"skills": extension.skills, "activate": activate, "workspace": files}
-        return self.agent.stream(messages, client_tools=tools, options=options, **how)
+        activate, among = extension.activate or self.skill, self.grant.skills
+        self.agent.skill_choice(extension.skills, activate, among)
+        how: dict[str, Any] = {"skills": extension.skills, "activate": activate, "among": among, "workspace": files}
+        return self.grant.charging(self.agent.stream(messages, client_tools=tools, options=options, **how))
+
+    async def sum_up(self, words: str) -> Finish:
+        """What the model says to `words` alone."""
+        async with aclosing(self.grant.charging(self.agent.stream(words, skills=()))) as events:
+            async for event in events:
+                if isinstance(event, Finish):
+                    return event
+        raise AssertionError("`Finish` is always last")
 
     @property
     def has_files(self) -> bool:
@@ -69,11 +80,11 @@ class Models:
         self._model = self._bare(provider)
         self._plain: OrderedDict[str, Agent] = OrderedDict()
 
-    def find(self, name: str | None) -> Served:
+    def find(self, name: str | None, grant: Grant = EVERYTHING) -> Served:
         """Raises `ApiError` 404 where nothing of the name is served. An alias stands in for what is not."""
         name = name or AGENT
-        if found := self._named(name) or self._named(self._unaliased(name)):
-            return found
+        if found := self._named(name, grant) or self._named(self._unaliased(name), grant):
+            return replace(found, grant=grant)
         raise ApiError(
             404,
             f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
@@ -81,21 +92,23 @@ class Models:
             "model",
         )
 
-    def _named(self, name: str) -> Served | None:
+    def _named(self, name: str, grant: Grant) -> Served | None:
+        if not grant.has_model(name):
+            return None
         if name == AGENT:
             return Served(name, self.agent)
         if name == self.default:
             return Served(name, self._model)
         agent, _, skill = name.partition(":")
-        if agent == AGENT and skill in self.skills.scan().skills:
+        if agent == AGENT and grant.has_skill(skill) and skill in self.skills.scan().skills:
             return Served(name, self.agent, skill)
         return Served(name, self._plain_agent(name)) if self._allowed(name) else None
 
-    def names(self) -> list[str]:
+    def names(self, grant: Grant = EVERYTHING) -> list[str]:
         """Those that can be listed, each once: a glob allows names that cannot."""
-        skills = [f"{AGENT}:{name}" for name in self.skills.scan().skills]
+        skills = [f"{AGENT}:{name}" for name in self.skills.scan().skills if grant.has_skill(name)]
         allowed = [name for name in self._settings.allowed_models if not set("*?[") & set(name)]
-        return list(dict.fromkeys([AGENT, *skills, self.default, *allowed]))
+        return list(filter(grant.has_model, dict.fromkeys([AGENT, *skills, self.default, *allowed])))
 
     async def aclose(self) -> None:
         if self.mcp:

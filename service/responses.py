@@ -123,11 +123,10 @@ class Responses:
     async def compact(self, request: Request) -> Response:
         """A conversation as one item that only this service can read: a summary by the model."""
         asked = read(CompactRequest, await request.body())
-        served = self._models.find(asked.model)
+        served = self._models.find(asked.model, request.state.grant)
         transcript = await self.reader(request.state.caller).read(asked)
         said = as_text([*transcript.before, *transcript.heard])
-        run = served.agent.run(f"{said}\n\n{SUMMARISE}", skills=())
-        finish = await while_connected(request.receive, run)
+        finish = await while_connected(request.receive, served.sum_up(f"{said}\n\n{SUMMARISE}"))
         if not finish.text.strip():
             raise ApiError(502, "the model sums up nothing", "upstream_empty_response", type="api_error")
         sealed = (await self._seal()).close(COMPACTION, pack([summary(finish.text)]))
@@ -144,9 +143,9 @@ class Responses:
         stored = asked.store if asked.store is not None else named or bool(asked.background)
         if asked.background and not stored:
             raise ApiError(400, "background: a response in the background has to be stored", "invalid_value", "store")
-        job = await self._job(asked, given.get("input"), request.state.caller, stored)
+        job = await self._job(asked, given.get("input"), request, stored)
         if asked.background:
-            await self._background.start(job.record, job.answer, job.events)
+            request.state.turn.lend(await self._background.start(job.record, job.answer, job.events))
             return self._following(job.record, -1, named) if asked.stream else Json(job.record.body)
         if asked.stream:
             return EventStream(
@@ -154,8 +153,9 @@ class Responses:
             )
         return Json(await while_connected(request.receive, self._whole(job)))
 
-    async def _job(self, asked: ResponseRequest, given: Any, owner: str, stored: bool) -> Job:
-        served = self._models.find(asked.model)
+    async def _job(self, asked: ResponseRequest, given: Any, request: Request, stored: bool) -> Job:
+        owner: str = request.state.caller
+        served = self._models.find(asked.model, request.state.grant)
         conversation = asked.conversation.id if asked.conversation else ""
         transcript = await self.reader(owner).read(asked, conversation)
         options = asked.as_options()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from key_forms import ApiKey
 from providers.scripted import Play, ScriptedProvider
 from server import create_app
 from settings import Settings, SettingsError
@@ -85,7 +86,9 @@ def test_without_keys_callers_from_elsewhere_are_refused(environment: dict[str, 
 def test_keys_may_be_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# who\n{ENTRY}\n")
-    assert Settings.from_env({"SKILL_AGENT_API_KEYS": f"@{file}"}).api_keys == (tuple(ENTRY.split(":")),)
+    assert Settings.from_env({"SKILL_AGENT_API_KEYS": f"@{file}"}).api_keys == (
+        ApiKey("laptop", ENTRY.partition(":")[2]),
+    )
 
 
 @pytest.mark.parametrize("value", ["sk-plain", "name:abc", ":" + "0" * 64, "@/no/such/file"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from key_forms import ApiKey
 from messages import Reasoning
 from providers.base import RateLimited
 from providers.scripted import ScriptedProvider, call
@@ -395,7 +396,7 @@ def test_a_wrong_request_is_refused_and_nothing_is_stored(
 
 
 def test_an_answer_belongs_to_its_caller(tmp_path: Path) -> None:
-    keys = tuple((name, hashlib.sha256(name.encode()).hexdigest()) for name in ("ann", "ben"))
+    keys = tuple(ApiKey(name, hashlib.sha256(name.encode()).hexdigest()) for name in ("ann", "ben"))
     with service(provider=ScriptedProvider(["Hi", "Hi"]), api_keys=keys) as served:
         ann: Any = {"headers": {"authorization": "Bearer ann"}}
         ben: Any = {"headers": {"authorization": "Bearer ben"}}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from defaults import default_store
+from key_forms import ApiKey, Rate
 from settings import HERE, Settings, SettingsError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,14 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "SKILL_AGENT_MAX_TOKENS": ("max_tokens", "100000", 100000),
     "SKILL_AGENT_MAX_TOOL_CALLS": ("max_tool_calls", "9", 9),
     "SKILL_AGENT_MAX_COST": ("max_cost", "0.5", 0.5),
-    "SKILL_AGENT_API_KEYS": ("api_keys", f"laptop:{'A' * 64}", (("laptop", "a" * 64),)),
+    "SKILL_AGENT_API_KEYS": ("api_keys", f"laptop:{'A' * 64}", (ApiKey("laptop", "a" * 64),)),
+    "SKILL_AGENT_RATE_LIMIT": (
+        "rates",
+        "60/minute, 9 tokens per 2 hours",
+        (Rate(60, 60), Rate(9, 7200, "tokens")),
+    ),
+    "SKILL_AGENT_MAX_RUNNING": ("max_running", "50", 50),
+    "SKILL_AGENT_MAX_BODY": ("max_body", "65536", 65536),
     "SKILL_AGENT_AUTH": ("auth", "none", "none"),
     "SKILL_AGENT_ON_BEHALF_OF_USER": ("on_behalf_of_user", "1", True),
     "SKILL_AGENT_CORS": ("cors", "https://a.example, http://b:3000", ("https://a.example", "http://b:3000")),
@@ -81,6 +89,13 @@ BAD: list[tuple[str, str, str]] = [
     ("SKILL_AGENT_MAX_SECONDS", "10m", "seconds above 0"),
     ("SKILL_AGENT_MAX_COST", "free", "US dollars above 0"),
     ("SKILL_AGENT_MAX_TOOL_CALLS", "0", "whole number of at least 1"),
+    ("SKILL_AGENT_RATE_LIMIT", "60", "as in 60/minute"),
+    ("SKILL_AGENT_RATE_LIMIT", "0/minute", "as in 60/minute"),
+    ("SKILL_AGENT_RATE_LIMIT", "5/0 minutes", "as in 60/minute"),
+    ("SKILL_AGENT_RATE_LIMIT", "5 words/minute", "as in 60/minute"),
+    ("SKILL_AGENT_RATE_LIMIT", ",", "as in 60/minute"),
+    ("SKILL_AGENT_MAX_RUNNING", "0", "whole number of at least 1"),
+    ("SKILL_AGENT_MAX_BODY", "4MB", "whole number of at least 1"),
     ("SKILL_AGENT_AUTH", "open", "auto or none"),
     ("SKILL_AGENT_CORS", "*", "expected origins"),
     ("SKILL_AGENT_CORS", "https://a.example/path", "expected origins"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from key_forms import ApiKey
 from providers.scripted import Line, ScriptedProvider, call
 from tests.responses import RESPONSES, create, streamed
 from tests.surface import HI, PRICE, Json, Service, read_error, service
@@ -102,7 +103,7 @@ def test_responses_go_on_with_their_files() -> None:
 
 
 def test_a_file_is_its_owners() -> None:
-    keys = tuple((name, hashlib.sha256(name.encode()).hexdigest()) for name in ("ann", "ben"))
+    keys = tuple(ApiKey(name, hashlib.sha256(name.encode()).hexdigest()) for name in ("ann", "ben"))
     with serving([[WRITE], "Written.", [READ], "Nothing."], api_keys=keys) as served:
         ann, ben = ({"headers": {"x-api-key": name}} for name in ("ann", "ben"))
         first = served.post({"messages": HI, **ACTIVE}, **ann).json()
