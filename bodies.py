@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import orjson
@@ -12,8 +14,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 S = TypeVar("S", bound="Shape")
 DEEPEST = 100
 """Levels of a body: deeper ones can be read, but neither written again nor walked."""
-ESCAPE = re.compile(rb"\\u[dD][89abAB]XX\\u[dD][c-fC-F]XX|\\u[dD][89a-fA-F]XX|\\.".replace(b"XX", b"[0-9a-fA-F]{2}"))
-"""A JSON escape: a pair of surrogates, half a pair, or any other."""
+MOST = 100_000
+"""Values of a body, whatever they are: 4 MiB can hold a million of them, which take many seconds to be looked at."""
+TOLD = 1000
+"""Problems that are looked at."""
+HALF = rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+ESCAPES = re.compile(rb"((?:[^\\]++|%b|(?!%b)\\.)++)|%b" % (PAIR, HALF, HALF), re.DOTALL)
+"""All up to the next half of a pair of surrogates, in one piece; or one."""
 
 
 class ApiError(Exception):
@@ -64,8 +72,7 @@ def parsed(body: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ApiError(400, "the body must be a JSON object", "invalid_type")
     found = {name: value for name, value in found.items() if value is not None}
-    if _is_deeper(found, DEEPEST):
-        raise ApiError(400, f"the body is nested more than {DEEPEST} levels deep", "invalid_json")
+    _refuse_unwieldy(found)
     if b"\\u0000" in body:
         _refuse_nul(found)
     return found
@@ -79,26 +86,35 @@ def fitted(shape: type[S], found: dict[str, Any]) -> S:
         raise _api_error(error, found) from None
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """A million lists that all live are looked at by the collector again and again: most of the time is its own."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
 def _loaded(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        with _uncollected():
+            return orjson.loads(body)
     except orjson.JSONDecodeError:
         if b"\\ud" not in body.lower():
             raise
-        return orjson.loads(ESCAPE.sub(_whole_character, body))
-
-
-def _whole_character(escape: re.Match[bytes]) -> bytes:
-    """JavaScript clients can send half a pair, which no strict parser takes."""
-    return rb"\ufffd" if len(escape[0]) == 6 else escape[0]
+        # JavaScript clients can send half a pair, which no strict parser takes.
+        return orjson.loads(ESCAPES.sub(lambda found: found[1] or rb"\ufffd", body))
 
 
 def _api_error(error: ValidationError, body: Any) -> ApiError:
     """The first problem, with the field's place as the client wrote it."""
-    found = error.errors(include_url=False, include_input=False)
+    found = error.errors(include_url=False, include_input=False)[:TOLD]
     problems = [(_place(e["loc"], body, e["type"]), e["type"], e["msg"]) for e in found]
     # Of a union every member complains; the one that got furthest is meant.
-    param, kind, words = max((p for p in problems if p[0].startswith(problems[0][0])), key=lambda p: len(p[0]))
+    param, kind, words = max((p for p in problems if p[0].startswith(problems[0][0])), key=lambda p: _depth(p[0]))
     if kind == "missing":
         return ApiError(400, f"{param}: this field is required", "missing_required_parameter", param)
     if kind.startswith("model_"):
@@ -106,6 +122,10 @@ def _api_error(error: ValidationError, body: Any) -> ApiError:
     words = words.removeprefix("Value error, ")
     wrong_type = kind.endswith(("_type", "_parsing")) or kind.startswith("union_tag")
     return ApiError(400, f"{param}: {words}", "invalid_type" if wrong_type else "invalid_value", param or None)
+
+
+def _depth(place: str) -> int:
+    return place.count("[") + place.count(".")
 
 
 def _place(steps: tuple[int | str, ...], at: Any, kind: str) -> str:
@@ -121,14 +141,17 @@ def _place(steps: tuple[int | str, ...], at: Any, kind: str) -> str:
     return place
 
 
-def _is_deeper(found: Any, levels: int) -> bool:
-    """Looked at level by level, as what comes deep would end a recursion."""
-    level = [found]
-    for _ in range(levels):
+def _refuse_unwieldy(found: Any) -> None:
+    """Looked at level by level, as what comes deep would end a recursion. Raises `ApiError`."""
+    level, values = [found], 0
+    for _ in range(DEEPEST):
+        values += sum(map(len, level))
+        if values > MOST:
+            raise ApiError(400, f"the body holds more than {MOST} values", "invalid_json")
         level = [inner for each in level for inner in _below(each) if isinstance(inner, dict | list)]
         if not level:
-            return False
-    return True
+            return
+    raise ApiError(400, f"the body is nested more than {DEEPEST} levels deep", "invalid_json")
 
 
 def _below(found: Any) -> Iterable[Any]:

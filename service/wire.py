@@ -6,8 +6,12 @@ uvicorn itself has no limit for any of them (0.54).
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import resource
+import sys
+import termios
 import uuid
+from contextlib import suppress
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -98,18 +102,28 @@ class Wire(HttpToolsProtocol):
 
     def _await_reader(self, name: str) -> None:
         """Looks at what waits to be read until it has gone, which for much may take long."""
-        waiting = self.transport.get_write_buffer_size()
+        waiting = self._unread()
 
         def look() -> None:
             del self._limits[name]
-            left = self.transport.get_write_buffer_size()
-            if left > max(waiting - TAKEN, 0):
+            if not self.transport.get_write_buffer_size():
+                return
+            if self._unread() > waiting - TAKEN:
                 self.transport.abort()
-            elif left:
+            else:
                 self._await_reader(name)
 
         if name not in self._limits:
             self._limits[name] = self.loop.call_later(self.read_seconds, look)
+
+    def _unread(self) -> int:
+        """Bytes that the client has not taken, those in the kernel's buffer too: that may have room only when a
+        megabyte has gone. Where the system does not tell, they do not count.
+        """
+        kernel = bytearray(4)
+        with suppress(OSError, ValueError):
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, kernel)
+        return self.transport.get_write_buffer_size() + int.from_bytes(kernel, sys.byteorder)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(_too_long() if self._is_long else ApiError(400, msg, "invalid_request"))
