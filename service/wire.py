@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import resource
+import socket
 import sys
 import termios
 import uuid
@@ -22,6 +23,10 @@ OPEN_FILES = 65536
 """What is asked for at most: each stream has a connection to its client and one to its provider."""
 
 
+SEND_BUFFER = 128 * 1024
+"""Bytes that the kernel holds for a client (it takes the double, as room for its own). It would let a client that does
+not read have megabytes, and the run keeps as much of its answer; a stream needs little.
+"""
 TAKEN = 16 * 1024
 """Bytes; asyncio's low-water mark is as low."""
 
@@ -45,6 +50,7 @@ class Wire(HttpToolsProtocol):
         self._limits: dict[str, asyncio.TimerHandle] = {}
         self._head = -1
         self._is_long = False
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         super().connection_made(transport)
         self._start("header", self.header_seconds)
 
