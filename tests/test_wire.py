@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -21,6 +25,7 @@ from tests.servers import Reply, serve
 from tests.surface import CHAT, HI
 from tests.upstream import Upstream, chat_chunks, sse
 
+ROOT = Path(__file__).resolve().parents[1]
 HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
 
 
@@ -231,3 +236,19 @@ def test_who_never_takes_the_rest_of_an_answer_is_closed() -> None:
         sock.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         threading.Event().wait(1.5)
         assert len(ended(sock)) < 8 * 2**20
+
+
+def test_the_server_as_it_is_started_has_the_limits() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    environment = {"PATH": os.environ["PATH"], "SKILL_AGENT_MODEL": "openai/m", "OPENAI_API_KEY": "sk-1"}
+    command = [sys.executable, "server.py", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        with httpx.Client(trust_env=False, transport=httpx.HTTPTransport(retries=6), timeout=20) as client:
+            address = f"http://127.0.0.1:{port}/health"
+            assert client.get(address).status_code == 200
+            assert client.get(address, headers={"x": "x" * 33_000}).status_code == 431
+    finally:
+        process.terminate()
+        process.wait(20)
