@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -45,6 +45,7 @@ from service.access import Access, response_of
 from service.auth import Auth
 from service.completions import Completions
 from service.conversations import Conversations
+from service.drain import Drain, Drained
 from service.errors import api_error
 from service.files import Files
 from service.models import Models
@@ -60,8 +61,8 @@ if TYPE_CHECKING:
     from mcp_servers import McpServers
 
 log = logging.getLogger(service_log.NAME)
-DRAIN_SECONDS = 10
-"""That answers may still take when the service is told to stop; Databricks kills after 15."""
+CLOSING_SECONDS = 1
+"""That uvicorn waits for connections; their answers are over by then."""
 
 
 def _told(secrets: Sequence[str], error: Exception) -> ApiError:
@@ -82,15 +83,23 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return response_of(ApiError(error.status_code, error.detail, code, headers=dict(error.headers or {})))
 
 
+HANDLERS: dict[Any, Any] = {HTTPException: _http_error} | dict.fromkeys(
+    (ApiError, ProviderError, SkillError, SchemaError), _failed
+)
+
+
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     models: Models = app.state.models
+    drain: Drain = app.state.drain
+    drain.watch()
     app.state.ready = True
     warming = asyncio.create_task(asyncio.to_thread(_warm, models))
     # The service answers before its MCP servers do: the agent has their tools as they come.
     connecting = asyncio.create_task(_connect(models.mcp)) if models.mcp else None
     yield
     app.state.ready = False
+    await drain.cut()
     await warming
     if connecting:
         connecting.cancel()
@@ -138,9 +147,10 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, drain: Drain) -> list[Middleware]:
     forwarded = [Middleware(OnBehalfOfUser)] if settings.on_behalf_of_user and settings.databricks_app else []
-    return [Middleware(Access), *_cors(settings), Middleware(Auth, settings=settings), *forwarded]
+    stopping = Middleware(Drained, drain=drain)
+    return [Middleware(Access), *_cors(settings), stopping, Middleware(Auth, settings=settings), *forwarded]
 
 
 def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
@@ -150,7 +160,8 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
     models, storage = Models(settings, provider=provider), Storage(settings.store)
     folder = _workspace_folder(settings)
     workspaces = Workspaces(folder, storage)
-    conversations = Conversations(Parked(storage), workspaces)
+    drain = Drain(settings.drain_seconds)
+    conversations = Conversations(Parked(storage), workspaces, drain)
     responses = Responses(models, storage, conversations, told)
     completions = Completions(models, conversations, responses.reader, told)
     files = Files(workspaces)
@@ -182,17 +193,12 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
             Mount("/v1", routes=api),
             Mount("/api/v1", routes=api),
         ],
-        middleware=_middleware(settings),
-        exception_handlers={
-            HTTPException: _http_error,
-            ApiError: _failed,
-            ProviderError: _failed,
-            SkillError: _failed,
-            SchemaError: _failed,
-        },
+        middleware=_middleware(settings, drain),
+        exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )
     app.state.models = models
+    app.state.drain = drain
     app.state.storage = storage
     app.state.responses = responses
     app.state.told = told
@@ -262,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     hide_process()  # from scripts that share our user: neither memory nor environment can be read
     app = _created()
+    app.state.drain.quits = True
     print(f"http://{options.host}:{port}/v1", file=sys.stderr)  # noqa: T201
     uvicorn.run(
         app,
@@ -273,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=CLOSING_SECONDS,
     )
 
 

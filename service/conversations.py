@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from messages import Event, Finish, MadeFile, Message, Options, ToolSpec
 from schemas import Extension
+from service.drain import Drain
 from service.log import NAME
 from service.models import Served
 from service.parked import Parked
@@ -19,7 +20,8 @@ log = logging.getLogger(NAME)
 
 
 class Conversations:
-    def __init__(self, parked: Parked, workspaces: Workspaces) -> None:
+    def __init__(self, parked: Parked, workspaces: Workspaces, drain: Drain) -> None:
+        self._drain = drain
         self._parked = parked
         self._workspaces = workspaces
 
@@ -44,7 +46,7 @@ class Conversations:
             messages = await asyncio.to_thread(take_in, messages, place.files)
         files = place.files if place else None
         runs = [served.run(messages, extension, tools, options, files) for _ in range(count)]
-        return [self._keeping(owner, heard, run, place) for run in runs], place
+        return [self._keeping(owner, heard, self._drain.uncut(run), place) for run in runs], place
 
     async def _keeping(
         self, owner: str, heard: Sequence[Message], events: AsyncGenerator[Event, None], place: Place | None
