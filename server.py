@@ -29,7 +29,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from agent.structured import SchemaError
 from bodies import ApiError
@@ -43,11 +43,13 @@ from service import about
 from service import log as service_log
 from service.access import Access, response_of
 from service.auth import Auth
+from service.background import Pace
 from service.completions import Completions
 from service.conversations import Conversations
 from service.drain import Drain, Drained
 from service.errors import api_error
 from service.files import Files
+from service.handover import Handover
 from service.models import Models
 from service.on_behalf import OnBehalfOfUser
 from service.parked import Parked
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(service_log.NAME)
 CLOSING_SECONDS = 1
 """That uvicorn waits for connections; their answers are over by then."""
+CONNECTING_SECONDS = 10
 
 
 def _told(secrets: Sequence[str], error: Exception) -> ApiError:
@@ -97,10 +100,13 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     warming = asyncio.create_task(asyncio.to_thread(_warm, models))
     # The service answers before its MCP servers do: the agent has their tools as they come.
     connecting = asyncio.create_task(_connect(models.mcp)) if models.mcp else None
+    taking_up = asyncio.create_task(_taken_up(app, [warming, *([connecting] if connecting else ())]))
     yield
     app.state.ready = False
     await drain.cut()
     await warming
+    taking_up.cancel()
+    await asyncio.gather(taking_up, return_exceptions=True)
     if connecting:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
@@ -116,6 +122,12 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 async def _connect(servers: McpServers) -> None:
     caller.set(ITSELF)
     await servers.start()
+
+
+async def _taken_up(app: Starlette, first: Sequence[asyncio.Task[None]]) -> None:
+    """Runs that another process has left need the tools of MCP servers, if those are not too slow."""
+    await asyncio.wait(first, timeout=CONNECTING_SECONDS)
+    await app.state.handover.watch()
 
 
 def _warm(models: Models) -> None:
@@ -153,7 +165,9 @@ def _middleware(settings: Settings, drain: Drain) -> list[Middleware]:
     return [Middleware(Access), *_cors(settings), stopping, Middleware(Auth, settings=settings), *forwarded]
 
 
-def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
+def create_app(
+    settings: Settings | None = None, provider: Provider | None = None, pace: Pace | None = None
+) -> Starlette:
     """The service. `provider` answers instead of the settings' model. Raises `SettingsError`."""
     settings = settings or Settings.from_env()
     told = partial(_told, settings.secrets)
@@ -162,9 +176,28 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
     workspaces = Workspaces(folder, storage)
     drain = Drain(settings.drain_seconds)
     conversations = Conversations(Parked(storage), workspaces, drain)
-    responses = Responses(models, storage, conversations, told)
+    responses = Responses(models, storage, conversations, told, drain, pace)
     completions = Completions(models, conversations, responses.reader, told)
-    files = Files(workspaces)
+    app = Starlette(
+        routes=_routes(completions, responses, Files(workspaces)),
+        middleware=_middleware(settings, drain),
+        exception_handlers=HANDLERS,
+        lifespan=_lifespan,
+    )
+    app.state.models = models
+    app.state.drain = drain
+    app.state.handover = Handover(responses, storage, drain, pace or Pace())
+    app.state.storage = storage
+    app.state.responses = responses
+    app.state.told = told
+    app.state.passing = None if settings.store else folder
+    app.state.started = int(time.time())
+    app.state.ready = False
+    return app
+
+
+def _routes(completions: Completions, responses: Responses, files: Files) -> list[BaseRoute]:
+    """The API's are served at two places, as clients have it."""
     api = [
         Route("/chat/completions", completions.create, methods=["POST"]),
         Route("/responses", responses.create, methods=["POST"]),
@@ -181,31 +214,17 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
         Route("/models/{name:path}", about.one_model),
         Route("/healthcheck", about.healthcheck),
     ]
-    app = Starlette(
-        routes=[
-            Route("/health", about.health),
-            Route("/ready", about.ready),
-            Route("/openapi.json", about.openapi),
-            Route("/agent/info", about.agent_info),
-            Route("/responses", responses.create_for_databricks, methods=["POST"]),
-            Route("/responses/{id}", responses.retrieve, methods=["GET"]),
-            Route("/invocations", responses.create_for_databricks, methods=["POST"]),
-            Mount("/v1", routes=api),
-            Mount("/api/v1", routes=api),
-        ],
-        middleware=_middleware(settings, drain),
-        exception_handlers=HANDLERS,
-        lifespan=_lifespan,
-    )
-    app.state.models = models
-    app.state.drain = drain
-    app.state.storage = storage
-    app.state.responses = responses
-    app.state.told = told
-    app.state.passing = None if settings.store else folder
-    app.state.started = int(time.time())
-    app.state.ready = False
-    return app
+    return [
+        Route("/health", about.health),
+        Route("/ready", about.ready),
+        Route("/openapi.json", about.openapi),
+        Route("/agent/info", about.agent_info),
+        Route("/responses", responses.create_for_databricks, methods=["POST"]),
+        Route("/responses/{id}", responses.retrieve, methods=["GET"]),
+        Route("/invocations", responses.create_for_databricks, methods=["POST"]),
+        Mount("/v1", routes=api),
+        Mount("/api/v1", routes=api),
+    ]
 
 
 def _workspace_folder(settings: Settings) -> Path:

@@ -14,6 +14,7 @@ from service.drain import Drain
 from service.log import NAME
 from service.models import Served
 from service.parked import Parked
+from service.resumption import Resumption
 from service.workspaces import Place, Workspaces, take_in
 
 log = logging.getLogger(NAME)
@@ -35,8 +36,10 @@ class Conversations:
         options: Options,
         count: int = 1,
         known: str = "",
+        resumption: Resumption | None = None,
     ) -> tuple[list[AsyncGenerator[Event, None]], Place | None]:
-        """So many runs of a request, and where their files are. `known` is the workspace of what was said before.
+        """So many runs of a request, and where their files are. `known` is the workspace of what was said before,
+        `resumption` what an earlier process has left of the run.
 
         Raises `SkillError` before anything is run.
         """
@@ -45,7 +48,10 @@ class Conversations:
         if place and "files" in served.agent.groups:
             messages = await asyncio.to_thread(take_in, messages, place.files)
         files = place.files if place else None
+        messages = [*messages, *(resumption.told if resumption else ())]
         runs = [served.run(messages, extension, tools, options, files) for _ in range(count)]
+        if resumption:
+            runs = [resumption.joined(run) for run in runs]
         return [self._keeping(owner, heard, self._drain.uncut(run), place) for run in runs], place
 
     async def _keeping(

@@ -142,16 +142,6 @@ def test_a_failure_is_told_to_whoever_asks_later() -> None:
         assert [event["type"] for event in follow(served, id)][-2:] == ["error", "response.failed"]
 
 
-def test_a_service_that_stops_says_so(file: str) -> None:
-    with service(provider=ScriptedProvider([[60.0, "never"]]), store=file) as served:
-        id = begin(served)
-        wait_for(served, id, "in_progress")
-    with service(provider=ScriptedProvider([]), store=file) as served:
-        found = state(served, id)
-        assert found["status"] == "failed" and found["error"]["code"] == "server_shutting_down"
-        assert follow(served, id)[-1]["type"] == "response.failed"
-
-
 def test_a_run_whose_process_is_gone_has_failed(file: str) -> None:
     with service(provider=ScriptedProvider(["Hi"]), store=file) as served:
         id = begin(served)
