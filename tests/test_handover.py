@@ -7,9 +7,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -20,8 +19,8 @@ from service import worker
 from service.background import Pace
 from service.resumption import UNKNOWN, Resumption
 from tests.postgres import execute
+from tests.processes import process
 from tests.responses import RESPONSES, Json, text_of
-from tests.servers import free_port
 from tests.surface import Service, service
 from tests.test_background import begin, follow, some_events, state, wait_for
 from tests.upstream import Upstream, chat_chunks, sse
@@ -173,38 +172,6 @@ def test_a_run_that_ends_its_process_each_time_fails_at_last(store: str) -> None
 
 
 # A process that is killed
-
-
-@contextmanager
-def process(up: Upstream, store: Path, **more: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The service as it is started, and its address."""
-    port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "OPENAI_API_KEY": "sk-the-right-key",
-        "OPENAI_BASE_URL": f"{up.url}/v1",
-        "SKILL_AGENT_MODEL": "openai/test-model",
-        "SKILL_AGENT_STORE": f"sqlite:///{store}",
-        **more,
-    }
-    command = [sys.executable, "server.py", "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as running:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + 30
-            while not is_up(url):
-                assert running.poll() is None and time.monotonic() < deadline
-                time.sleep(0.05)
-            yield url, running
-        finally:
-            running.kill()
-
-
-def is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_no_run_is_lost_when_its_process_is_killed(tmp_path: Path) -> None:
