@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, Table, Update, delete, insert, select, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import tables
@@ -66,12 +67,11 @@ class Store:
     async def open(cls, url: str) -> Store:
         """Raises `SettingsError` where the address or its driver is of no use."""
         try:
-            address = make_url(url)
-            _make_folder(address.database)
-            engine = tables.engine(address.set(drivername=DRIVERS.get(address.drivername, address.drivername)))
-            async with engine.begin() as connection:
-                await connection.run_sync(tables.create)
-        except (ImportError, OSError, SQLAlchemyError) as error:
+            address = _driven(make_url(url))
+            _make_folder(address)
+            engine = tables.engine(address)
+            await _create(engine)
+        except (ImportError, OSError, TypeError, SQLAlchemyError) as error:
             why = f"cannot be used ({type(error).__name__})"
             raise SettingsError("SKILL_AGENT_STORE", why, without_password(url)) from error
         return cls(engine)
@@ -280,7 +280,28 @@ def _change(record: Record) -> Update:
     return update(responses).where(*live).values(**changed)
 
 
-def _make_folder(database: str | None) -> None:
+def _driven(address: URL) -> URL:
+    """With the driver that is used; what libpq calls `sslmode` is `ssl` there."""
+    given = {"ssl": address.query["sslmode"]} if "sslmode" in address.query else {}
+    plain = address.difference_update_query(["sslmode", "channel_binding"]).update_query_dict(given)
+    return plain.set(drivername=DRIVERS.get(address.drivername, address.drivername))
+
+
+async def _create(engine: AsyncEngine) -> None:
+    """Makes the tables, also where another process is making the same ones."""
+    for attempts_left in (2, 1, 0):
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(tables.create)
+            return
+        except DBAPIError:
+            if not attempts_left:
+                raise
+            await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311
+
+
+def _make_folder(address: URL) -> None:
     """For this user only: conversations are private."""
-    if database and os.sep in database:
+    database = address.database
+    if address.get_backend_name() == "sqlite" and database and os.sep in database:
         Path(database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from sandbox.descendants import descendants
 from tests.processes import OURS, UVICORN, process
 from tests.responses import RESPONSES, Json, read_events, text_of
 from tests.servers import Received, Reply
-from tests.surface import CHAT, Service, read_error, read_stream
+from tests.surface import CHAT, Service, read_error, read_stream, service
 from tests.test_background import begin, follow, wait_for
 from tests.upstream import Upstream, chat_chunks, sse
 
@@ -101,8 +101,7 @@ def test_what_is_short_is_finished_and_what_is_long_is_told(tmp_path: Path, how:
         assert is_stopping(read_error(late)) and late.status_code == 503
         assert (late.headers["retry-after"], late.headers["x-should-retry"]) == ("1", "true")
         up.always(sse(chat_chunks("All of it")))
-        with process(up, store, **more) as (url, _):
-            served = Service(url, client)
+        with service(up, store=f"sqlite:///{store}") as served:
             assert text_of(wait_for(served, background, "completed")) == "All of it"
             last = orjson.loads(followed.split(b"data: ")[-2])
             assert last["type"] == "error" and is_stopping(last["error"])

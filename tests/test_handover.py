@@ -185,8 +185,7 @@ def test_no_run_is_lost_when_its_process_is_killed(tmp_path: Path) -> None:
             running.send_signal(signal.SIGKILL)
             running.wait()
         up.always(sse(chat_chunks("All of it")))
-        with process(up, file) as (url, _):
-            served = Service(url, client)
+        with service(up, store=f"sqlite:///{file}") as served:
             assert {text_of(wait_for(served, id, "completed")) for id in ids} == {"All of it"}
             for id in ids[:3]:
                 follow(served, id)
