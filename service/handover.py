@@ -22,6 +22,7 @@ from service.responses import Responses
 from service.resumption import Resumption
 from service.running import Run
 from service.storage import Storage
+from skill_store import SkillError
 
 log = logging.getLogger(NAME)
 TAKEN = 3
@@ -63,8 +64,11 @@ class Handover:
                 continue
             try:
                 await self._go_on(record, checkpoint)
-            except Exception as error:
+            except (ApiError, SkillError) as error:  # what was asked for is not served any more
                 await self._background.fail(record, self._responses.told(error))
+            except Exception:
+                log.exception("%s cannot be gone on with now", record.id)
+                await store.release(checkpoint)
 
     async def _go_on(self, record: Record, checkpoint: Checkpoint) -> None:
         if checkpoint.taken > TAKEN:
