@@ -47,7 +47,7 @@ test-lowest:
 	@rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
 	@sed -n 's/^\([a-z-]*\)>=\([0-9.]*\).*/\1==\2/p' requirements.txt > .venv-lowest/lowest.txt
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-lowest/lowest.txt \
-		-r requirements-dev.txt -r requirements-mcp.txt
+		-r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-local.txt
 	@.venv-lowest/bin/python -m pytest
 
@@ -65,9 +65,9 @@ clean:
 	@$(PIP) --no-deps -r requirements-local.txt </dev/null >&2
 	@touch $@
 
-.venv/.dev: requirements-dev.txt requirements-mcp.txt .venv/.ready
+.venv/.dev: requirements-dev.txt requirements-mcp.txt requirements-postgres.txt .venv/.ready
 	@echo "Installing what the tests need …" >&2
-	@$(PIP) -r requirements-dev.txt -r requirements-mcp.txt </dev/null >&2
+	@$(PIP) -r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt </dev/null >&2
 	@command -v npm >/dev/null && npm install --silent --no-fund --no-audit --fetch-retries 1 --prefix .venv/node openai@7 \
 		</dev/null >&2 || echo "openai-node is not there: its tests are skipped" >&2
 	@touch $@

@@ -279,11 +279,14 @@ class ToolEnd:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One model call is over; turns count from 1."""
+    """One model call is over; turns count from 1. `messages` are what the run has added to the conversation by now;
+    none of the calls in the last of them has been run yet.
+    """
 
     number: int
     usage: Usage
     model: str
+    messages: tuple[Message, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -29,7 +29,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from agent.structured import SchemaError
 from bodies import ApiError
@@ -44,10 +44,14 @@ from service import log as service_log
 from service.access import Access, Rescue, response_of
 from service.admission import Admission, Gate
 from service.auth import Auth
+from service.background import Pace
 from service.completions import Completions
 from service.conversations import Conversations
+from service.drain import Drain, Drained
 from service.errors import api_error
 from service.files import Files
+from service.grants import Grants
+from service.handover import Handover
 from service.intake import Intake
 from service.models import Models
 from service.on_behalf import OnBehalfOfUser
@@ -63,8 +67,9 @@ if TYPE_CHECKING:
     from mcp_servers import McpServers
 
 log = logging.getLogger(service_log.NAME)
-DRAIN_SECONDS = 10
-"""That answers may still take when the service is told to stop; Databricks kills after 15."""
+CLOSING_SECONDS = 1
+"""That uvicorn waits for connections; their answers are over by then."""
+CONNECTING_SECONDS = 10
 
 
 def _told(secrets: Sequence[str], error: Exception) -> ApiError:
@@ -85,16 +90,27 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return response_of(ApiError(error.status_code, error.detail, code, headers=dict(error.headers or {})))
 
 
+HANDLERS: dict[Any, Any] = {HTTPException: _http_error} | dict.fromkeys(
+    (ApiError, ProviderError, SkillError, SchemaError), _failed
+)
+
+
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     models: Models = app.state.models
+    drain: Drain = app.state.drain
+    drain.watch()
     app.state.ready = True
     warming = asyncio.create_task(asyncio.to_thread(_warm, models))
     # The service answers before its MCP servers do: the agent has their tools as they come.
     connecting = asyncio.create_task(_connect(models.mcp)) if models.mcp else None
+    taking_up = asyncio.create_task(_taken_up(app, [warming, *([connecting] if connecting else ())]))
     yield
     app.state.ready = False
+    await drain.cut()
     await warming
+    taking_up.cancel()
+    await asyncio.gather(taking_up, return_exceptions=True)
     if connecting:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
@@ -112,6 +128,12 @@ async def _connect(servers: McpServers) -> None:
     await servers.start()
 
 
+async def _taken_up(app: Starlette, first: Sequence[asyncio.Task[None]]) -> None:
+    """Runs that another process has left need the tools of MCP servers, if those are not too slow."""
+    await asyncio.wait(first, timeout=CONNECTING_SECONDS)
+    await app.state.handover.watch()
+
+
 def _warm(models: Models) -> None:
     """Behind the first health check: what is wrong with the skills is logged, and the first answer's tools are made."""
     catalog = models.skills.scan()
@@ -127,7 +149,7 @@ def _warm(models: Models) -> None:
     warm()
 
 
-def _middleware(settings: Settings, opened: Sequence[Route]) -> list[Middleware]:
+def _middleware(settings: Settings, opened: Sequence[BaseRoute], grants: Grants, drain: Drain) -> list[Middleware]:
     """From the outside in: whatever fails has an id and is logged, and pages of allowed origins may read it."""
     cors = Middleware(
         CORSMiddleware,
@@ -141,25 +163,49 @@ def _middleware(settings: Settings, opened: Sequence[Route]) -> list[Middleware]
         Middleware(Access),
         *([cors] if settings.cors else ()),
         Middleware(Rescue),
-        Middleware(Auth, settings=settings, opened=opened),
+        Middleware(Drained, drain=drain),
+        Middleware(Auth, settings=settings, grants=grants, opened=opened),
         Middleware(Intake, largest=settings.max_body),
         *forwarded,
     ]
 
 
-def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
+def create_app(
+    settings: Settings | None = None, provider: Provider | None = None, pace: Pace | None = None
+) -> Starlette:
     """The service. `provider` answers instead of the settings' model. Raises `SettingsError`."""
     settings = settings or Settings.from_env()
     told = partial(_told, settings.secrets)
     models, storage = Models(settings, provider=provider), Storage(settings.store)
     folder = _workspace_folder(settings)
     workspaces = Workspaces(folder, storage)
-    conversations = Conversations(Parked(storage), workspaces)
-    responses = Responses(models, storage, conversations, told)
+    drain = Drain(settings.drain_seconds)
+    conversations = Conversations(Parked(storage), workspaces, drain)
+    responses = Responses(models, storage, conversations, told, drain, pace)
     completions = Completions(models, conversations, responses.reader, told)
-    files = Files(workspaces)
+    grants = Grants(settings)
     opened = [Route("/health", about.health), Route("/ready", about.ready)]
-    running = [Middleware(Admission, gate=Gate(settings.max_running))]
+    app = Starlette(
+        routes=[*opened, *_routes(completions, responses, Files(workspaces), Gate(settings.max_running))],
+        middleware=_middleware(settings, opened, grants, drain),
+        exception_handlers=HANDLERS,
+        lifespan=_lifespan,
+    )
+    app.state.models = models
+    app.state.drain = drain
+    app.state.handover = Handover(responses, storage, drain, grants, pace or Pace())
+    app.state.storage = storage
+    app.state.responses = responses
+    app.state.told = told
+    app.state.passing = None if settings.store else folder
+    app.state.started = int(time.time())
+    app.state.ready = False
+    return app
+
+
+def _routes(completions: Completions, responses: Responses, files: Files, gate: Gate) -> list[BaseRoute]:
+    """The API's are served at two places, as clients have it."""
+    running = [Middleware(Admission, gate=gate)]
     api = [
         Route("/chat/completions", completions.create, methods=["POST"], middleware=running),
         Route("/responses", responses.create, methods=["POST"], middleware=running),
@@ -176,35 +222,15 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
         Route("/models/{name:path}", about.one_model),
         Route("/healthcheck", about.healthcheck),
     ]
-    app = Starlette(
-        routes=[
-            *opened,
-            Route("/openapi.json", about.openapi),
-            Route("/agent/info", about.agent_info),
-            Route("/responses", responses.create_for_databricks, methods=["POST"], middleware=running),
-            Route("/responses/{id}", responses.retrieve, methods=["GET"]),
-            Route("/invocations", responses.create_for_databricks, methods=["POST"], middleware=running),
-            Mount("/v1", routes=api),
-            Mount("/api/v1", routes=api),
-        ],
-        middleware=_middleware(settings, opened),
-        exception_handlers={
-            HTTPException: _http_error,
-            ApiError: _failed,
-            ProviderError: _failed,
-            SkillError: _failed,
-            SchemaError: _failed,
-        },
-        lifespan=_lifespan,
-    )
-    app.state.models = models
-    app.state.storage = storage
-    app.state.responses = responses
-    app.state.told = told
-    app.state.passing = None if settings.store else folder
-    app.state.started = int(time.time())
-    app.state.ready = False
-    return app
+    return [
+        Route("/openapi.json", about.openapi),
+        Route("/agent/info", about.agent_info),
+        Route("/responses", responses.create_for_databricks, methods=["POST"], middleware=running),
+        Route("/responses/{id}", responses.retrieve, methods=["GET"]),
+        Route("/invocations", responses.create_for_databricks, methods=["POST"], middleware=running),
+        Mount("/v1", routes=api),
+        Mount("/api/v1", routes=api),
+    ]
 
 
 def _workspace_folder(settings: Settings) -> Path:
@@ -269,6 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     allow_files()
     hide_process()  # from scripts that share our user: neither memory nor environment can be read
     app = _created()
+    app.state.drain.quits = True
     print(f"http://{options.host}:{port}/v1", file=sys.stderr)  # noqa: T201
     uvicorn.run(
         app,
@@ -280,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=CLOSING_SECONDS,
     )
 
 

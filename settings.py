@@ -120,6 +120,9 @@ class Settings:
     store: str = field(default="", repr=False)
     """SKILL_AGENT_STORE: `sqlite:///path` or `postgresql://…`. Empty: the server's is a SQLite file of the user's."""
 
+    drain_seconds: float = 10.0
+    """SKILL_AGENT_DRAIN_SECONDS: what answers may still take when the service is told to stop."""
+
     log: str = ""
     """SKILL_AGENT_LOG: `text` or `json`, with `:debug` for more. Empty: text on a terminal, else json."""
 
@@ -197,6 +200,7 @@ class Settings:
             mcp=read("SKILL_AGENT_MCP", forms.file, None),
             models=read("SKILL_AGENT_MODELS", forms.file, None),
             store=read("SKILL_AGENT_STORE", forms.store, "", shown=forms.without_password),
+            drain_seconds=read("SKILL_AGENT_DRAIN_SECONDS", forms.seconds, 10.0),
             log=read("SKILL_AGENT_LOG", forms.log, ""),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
             openai_base_url=read("OPENAI_BASE_URL", forms.url, "https://api.openai.com/v1"),

@@ -6,8 +6,9 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
-from messages import ToolCall, Usage
+from messages import Text, ToolCall, ToolResult, Usage
 from settings import Limits
 
 WINDOW = 20
@@ -66,6 +67,14 @@ class Repeats:
         key = _canonical(call)
         self._last.append(key)
         return self._last.count(key)
+
+
+def warned(result: ToolResult, times: int) -> ToolResult:
+    """The result of a call that has been made so often."""
+    if times < WARNED:
+        return result
+    words = f"(This same call has now been made {times} times. Do something else, or answer.)"
+    return replace(result, parts=(*result.parts, Text(words)))
 
 
 def _canonical(call: ToolCall) -> str:

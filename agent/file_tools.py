@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
+from threading import Event
 
-from agent.workspace import MAX_MATCHES, MIB, Entry, Missing, Workspace
+from agent.search import MAX_MATCHES
+from agent.workspace import MIB, Entry, Missing, Workspace
 from messages import Image, clean
 from skill_store.files import shown
 from tools import Tool, ToolError
@@ -34,7 +37,7 @@ conversation goes on, what is none."""
 def file_tools(workspace: Workspace) -> list[Tool]:
     """`ls`, `read_file`, `write_file`, `edit_file`, `glob` and `grep`."""
     files = _FileTools(workspace)
-    tools: tuple[Callable[..., str | Image], ...] = (
+    tools: tuple[Callable[..., str | Image | Awaitable[str]], ...] = (
         files.ls,
         files.read_file,
         files.write_file,
@@ -106,9 +109,16 @@ class _FileTools:
         found = self._workspace.glob(pattern)
         return _fitted((entry.path for entry in found), "narrow the pattern") if found else "No file fits."
 
-    def grep(self, pattern: str, glob: str = "", regex: bool = False) -> str:
+    async def grep(self, pattern: str, glob: str = "", regex: bool = False) -> str:
         """Find lines by literal text or Python regex."""
-        found = self._workspace.grep(pattern, glob, regex)
+        unwanted = Event()
+        try:
+            return await asyncio.to_thread(self._lines, pattern, glob, regex, unwanted)
+        finally:
+            unwanted.set()
+
+    def _lines(self, pattern: str, glob: str, regex: bool, unwanted: Event) -> str:
+        found = self._workspace.grep(pattern, glob, regex, unwanted=unwanted)
         rows = [f"{match.path}:{match.line}:{match.text}" for match in found.matches]
         if not rows:
             escape = "" if regex or pattern == re.escape(pattern) else " The pattern was read as text, not as a regex."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from agent.approval import NOBODY, REFUSED, Approve, question
-from agent.budget import MALFORMED, STOPPED, WARNED, Budget, Repeats
+from agent.budget import MALFORMED, STOPPED, Budget, Repeats, warned
 from agent.changes import changed, stamps
 from agent.compaction import Compaction, Split, fits
 from agent.context import size, tokens
@@ -191,7 +191,7 @@ class Run:
         self._kept = len(self._text)
         self.add(done.message)
         self._counted = (len(self.messages), done.usage.input + done.usage.output)
-        return self.step(Turn(self.turns, done.usage, done.model))
+        return replace(self.step(Turn(self.turns, done.usage, done.model)), messages=self.added)
 
     def add(self, message: Message) -> None:
         if message.parts:
@@ -303,7 +303,7 @@ class Run:
         result = await self.toolbox.run(call)
         if call.name != ACTIVATE:
             result = fits(result, self.compaction.window, self.keep_result)
-        return _warned(result, times) if times >= WARNED else result, time.monotonic() - begun
+        return warned(result, times), time.monotonic() - begun
 
     async def refuse(self, call: ToolCall) -> tuple[ToolResult, float]:
         return failed(call, REFUSED), 0.0
@@ -362,11 +362,15 @@ class Run:
     def _returned(self, call: ToolCall) -> ToolCall:
         return self._names.returned(call) if self.is_clients(call.name) else replace(call, own=True)
 
+    @property
+    def added(self) -> tuple[Message, ...]:
+        return tuple(with_calls(message, self._returned) for message in self._added)
+
     def finish(self) -> Finish:
         return Finish(
             self._reason,
             "".join(self._text),
-            tuple(with_calls(message, self._returned) for message in self._added),
+            self.added,
             self._usage,
             tuple(self._steps),
             self.client_calls,
@@ -375,11 +379,6 @@ class Run:
             tuple(self._logprobs),
             tuple(MadeFile(path, size) for path, (size, _) in changed(self.workspace, self._before).items()),
         )
-
-
-def _warned(result: ToolResult, times: int) -> ToolResult:
-    words = f"(This same call has now been made {times} times. Do something else, or answer.)"
-    return replace(result, parts=(*result.parts, Text(words)))
 
 
 async def in_time(events: AsyncGenerator[ProviderEvent, None], deadline: float) -> AsyncGenerator[ProviderEvent, None]:

@@ -7,13 +7,10 @@ every step of it is opened beneath the one before without following links, so th
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import secrets
 import stat
-import subprocess
-import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,9 +18,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
-from threading import RLock
+from threading import Event, RLock
 from typing import TypeAlias
 
+from agent.search import MAX_MATCHES, SEARCH_SECONDS, Place, SearchError, matching
 from skill_store.files import shown
 from tools import ToolError
 
@@ -32,10 +30,9 @@ MAX_NAME, MAX_DEPTH, MAX_PATH, MAX_ENTRIES = 255, 16, 4096, 10_000
 """Bytes of a name, names in a path, characters of a path; files and folders that are looked at."""
 MAX_SEARCHED_FILE, MAX_SEARCHED = 4 * MIB, 16 * MIB
 """Bytes of one file, and of all, that one search reads."""
-MAX_MATCHES, EXCERPT = 1000, 300
-"""Lines that a search finds at most, and the characters that are given of each."""
+EXCERPT = 300
+"""Characters that are given of a line that is found."""
 MAX_PATTERN, MAX_GLOBS = 1000, 64
-SEARCH_SECONDS, SEARCH_MEMORY = 5.0, 1024 * MIB
 
 _STEP = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = _STEP | os.O_DIRECTORY
@@ -84,8 +81,6 @@ class Found:
 
 
 Entries: TypeAlias = list[Entry]
-Place: TypeAlias = tuple[str, int, int]
-"""A path, a line from 1, a column from 0."""
 
 
 class Workspace:
@@ -214,17 +209,27 @@ class Workspace:
         globs = _globs(pattern)
         return [entry for entry in self.walk() if any(_fits(entry.path.split("/"), glob) for glob in globs)]
 
-    def grep(self, pattern: str, glob: str = "", regex: bool = False, seconds: float = SEARCH_SECONDS) -> Found:
+    def grep(
+        self,
+        pattern: str,
+        glob: str = "",
+        regex: bool = False,
+        seconds: float = SEARCH_SECONDS,
+        unwanted: Event | None = None,
+    ) -> Found:
         """The lines that hold a text, or in which a regular expression of Python's matches.
 
         Python's expressions can take for ever over one short line, and nothing stops one inside a process: it holds
-        the interpreter meanwhile. So they run in a process of their own, which is ended when `seconds` are over. A
-        plain text needs none of that, and is the rule.
+        the interpreter meanwhile. So they run in a process of their own, which is ended when `seconds` are over, or
+        the result is `unwanted`. A plain text needs none of that, and is the rule.
         """
         if not 0 < len(pattern) <= MAX_PATTERN or "\n" in pattern:
             raise WorkspaceError(f"the pattern must be one line of 1 to {MAX_PATTERN} characters")
         texts, unread = self._texts(glob)
-        places = _matching(pattern, texts, seconds) if regex else _holding(pattern, texts)
+        try:
+            places = matching(pattern, texts, seconds, unwanted) if regex else _holding(pattern, texts)
+        except SearchError as error:
+            raise WorkspaceError(str(error)) from None
         lines = {path: texts[path].split("\n") for path in {path for path, _, _ in places}}
         matches = (Match(path, line, _excerpt(lines[path][line - 1], column)) for path, line, column in places)
         return Found(tuple(matches), tuple(unread))
@@ -362,34 +367,6 @@ def _fits(names: Sequence[str], glob: Sequence[str]) -> bool:
 def _holding(text: str, texts: Mapping[str, str]) -> list[Place]:
     lines = ((path, *line) for path, body in texts.items() if text in body for line in enumerate(body.split("\n"), 1))
     return list(islice(((path, number, line.find(text)) for path, number, line in lines if text in line), MAX_MATCHES))
-
-
-_SEARCH = """
-import itertools, json, re, resource, sys
-pattern, texts, most, seconds, memory = json.load(sys.stdin)
-resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-search = re.compile(pattern).search
-found = ((path, number, match.start()) for path, text in texts.items()
-         for number, line in enumerate(text.split("\\n"), 1) if (match := search(line)))
-print(json.dumps(list(itertools.islice(found, most))))
-"""
-
-
-def _matching(pattern: str, texts: Mapping[str, str], seconds: float) -> list[Place]:
-    """The other process has limits of its own too, should this one be killed, and sees nothing of the environment."""
-    job = json.dumps([pattern, texts, MAX_MATCHES, int(seconds) + 1, SEARCH_MEMORY])
-    command = [sys.executable, "-I", "-S", "-W", "ignore", "-c", _SEARCH]
-    try:
-        done = subprocess.run(  # noqa: S603 - the pattern is data on its input
-            command, input=job, capture_output=True, text=True, errors="replace", env={}, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        raise WorkspaceError(f"the search takes more than {seconds:g} s: simplify it, or narrow the glob") from None
-    if done.returncode:
-        words = done.stderr.splitlines() or ["it takes too long"]
-        raise WorkspaceError(f"the regular expression cannot be used: {words[-1]}")
-    return [(path, number, column) for path, number, column in json.loads(done.stdout)]
 
 
 def _excerpt(line: str, column: int) -> str:

@@ -64,10 +64,9 @@ def _document() -> bytes:
 
 
 async def ready(request: Request) -> Response:
-    return Json(
-        {"status": "ready"} if request.app.state.ready else {"status": "not ready"},
-        200 if request.app.state.ready else 503,
-    )
+    if request.app.state.ready and not request.app.state.drain.begun:
+        return Json({"status": "ready"})
+    return Json({"status": "not ready"}, 503)
 
 
 async def no_completions(_: Request) -> Response:

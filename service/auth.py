@@ -15,8 +15,7 @@ from starlette.websockets import WebSocketClose
 from bodies import ApiError
 from key_forms import ApiKey
 from service.access import response_of
-from service.grants import Grant
-from service.rates import Meter, Rates
+from service.grants import Grants
 from settings import Settings
 
 IDENTITY = (b"x-forwarded-", b"x-real-ip", b"forwarded")
@@ -31,15 +30,14 @@ class Auth:
     name, `user:` and the proxy's user, "" for anyone's. `grant` says what the caller may use.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, opened: Sequence[BaseRoute] = ()) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, grants: Grants, opened: Sequence[BaseRoute] = ()) -> None:
         self.app = app
         self._keys = settings.api_keys
         self._origins = settings.cors
-        self._rates = settings.rates
         self._open = settings.auth == "none"
         self._proxy = settings.databricks_app
         self._opened = opened
-        self._counted = _counted(settings)
+        self._grants = grants
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -69,19 +67,13 @@ class Auth:
             caller = self._without_key(scope)
         if caller is not None:
             who = caller or f"address:{scope['client'][0] if scope.get('client') else ''}"
-            scope.setdefault("state", {}).update(caller=caller, grant=self._grant(who, key))
+            scope.setdefault("state", {}).update(caller=caller, grant=self._grants.of(who, key))
         return caller is not None
 
     def _without_key(self, scope: Scope) -> str | None:
         if self._proxy and not self._open:
             return f"user:{_header(scope, b'x-forwarded-user')}"
         return "" if self._open or (_is_loopback(scope) and self._is_no_page(scope)) else None
-
-    def _grant(self, who: str, key: ApiKey | None) -> Grant:
-        own = key.rates if key else ()
-        rates = [*own, *(rate for rate in self._rates if rate.of not in {each.of for each in own})]
-        meter = Meter(who, rates, self._counted) if rates and self._counted else None
-        return Grant(key.models, key.skills, meter) if key else Grant(meter=meter)
 
     def _is_no_page(self, scope: Scope) -> bool:
         """Without keys a page on another site must not ask in the name of who looks at it."""
@@ -105,11 +97,6 @@ def _keys_of(headers: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
         elif name == b"authorization" and value[:7].lower() == b"bearer ":
             shown.append(value[7:].strip())
     return shown
-
-
-def _counted(settings: Settings) -> Rates | None:
-    """Where nobody has a rate, the library that counts is not imported."""
-    return Rates() if settings.rates or any(key.rates for key in settings.api_keys) else None
 
 
 def _matching(key: bytes, known: Sequence[ApiKey]) -> ApiKey | None:

@@ -10,16 +10,19 @@ from dataclasses import replace
 
 from messages import Event, Finish, MadeFile, Message, Options, ToolSpec
 from schemas import Extension
+from service.drain import Drain
 from service.log import NAME
 from service.models import Served
 from service.parked import Parked
+from service.resumption import Resumption
 from service.workspaces import Place, Workspaces, take_in
 
 log = logging.getLogger(NAME)
 
 
 class Conversations:
-    def __init__(self, parked: Parked, workspaces: Workspaces) -> None:
+    def __init__(self, parked: Parked, workspaces: Workspaces, drain: Drain) -> None:
+        self._drain = drain
         self._parked = parked
         self._workspaces = workspaces
 
@@ -33,8 +36,10 @@ class Conversations:
         options: Options,
         count: int = 1,
         known: str = "",
+        resumption: Resumption | None = None,
     ) -> tuple[list[AsyncGenerator[Event, None]], Place | None]:
-        """So many runs of a request, and where their files are. `known` is the workspace of what was said before.
+        """So many runs of a request, and where their files are. `known` is the workspace of what was said before,
+        `resumption` what an earlier process has left of the run.
 
         Raises `SkillError` before anything is run.
         """
@@ -43,8 +48,11 @@ class Conversations:
         if place and "files" in served.agent.groups:
             messages = await asyncio.to_thread(take_in, messages, place.files)
         files = place.files if place else None
+        messages = [*messages, *(resumption.told if resumption else ())]
         runs = [served.run(messages, extension, tools, options, files) for _ in range(count)]
-        return [self._keeping(owner, heard, run, place) for run in runs], place
+        if resumption:
+            runs = [resumption.joined(run) for run in runs]
+        return [self._keeping(owner, heard, self._drain.uncut(run), place) for run in runs], place
 
     async def _keeping(
         self, owner: str, heard: Sequence[Message], events: AsyncGenerator[Event, None], place: Place | None

@@ -7,8 +7,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from bodies import ApiError
+from key_forms import ApiKey
 from messages import Event, Finish, ReasoningDelta, TextDelta, ToolCallDelta, Turn
-from service.rates import Meter
+from service.rates import Meter, Rates
+from settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,34 @@ class Grant:
 
 
 EVERYTHING = Grant()
+
+
+class Grants:
+    """What each caller may use, as the settings have it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = settings.api_keys
+        self._rates = settings.rates
+        # Where nobody has a rate, the library that counts is not imported.
+        counting = settings.rates or any(key.rates for key in settings.api_keys)
+        self._counted = Rates() if counting else None
+
+    def of(self, who: str, key: ApiKey | None) -> Grant:
+        """`who` is what is counted by: the caller, or the address of one who has no name."""
+        own = key.rates if key else ()
+        rates = [*own, *(rate for rate in self._rates if rate.of not in {each.of for each in own})]
+        meter = Meter(who, rates, self._counted) if rates and self._counted else None
+        return Grant(key.models, key.skills, meter) if key else Grant(meter=meter)
+
+    def of_owner(self, owner: str) -> Grant:
+        """Of the caller that something stored belongs to. Raises `ApiError` where it has no key any more."""
+        kind, _, name = owner.partition(":")
+        key = next((key for key in self._keys if key.name == name), None) if kind == "key" else None
+        if kind == "key" and key is None:
+            raise ApiError(401, "the key that asked for this is not accepted any more", "invalid_api_key")
+        return self.of(owner, key) if owner else EVERYTHING
+
+
 CHARACTERS = 4
 """Of a token, about."""
 

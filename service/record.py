@@ -1,4 +1,4 @@
-"""A stored response."""
+"""A stored response, and what a run in the background is gone on from."""
 
 from __future__ import annotations
 
@@ -33,3 +33,26 @@ class Record:
     @property
     def live(self) -> bool:
         return self.status in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a run in the background is, and what a process needs that goes on with it.
+
+    `request` is what was asked as JSON, without its input, of the `model` of that name. `said` are packed messages:
+    whole turns, and the results of tools as they come. `usage` is JSON, of the model calls so far. The response's
+    `body` is as it was at the event of this `number`. `worker` works on it, "" for nobody, and gave its last sign at
+    `beat`. `taken` counts the processes that took it up.
+    """
+
+    id: str
+    owner: str
+    created: float
+    model: str
+    request: bytes
+    said: bytes = b"[]"
+    usage: bytes = b"{}"
+    number: int = -1
+    worker: str = ""
+    beat: float = 0.0
+    taken: int = 0

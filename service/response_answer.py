@@ -6,7 +6,7 @@ Format: https://platform.openai.com/docs/api-reference/responses-streaming and h
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from bodies import ApiError
@@ -25,6 +25,7 @@ from messages import (
 from response_schemas import FlatCustom, FlatFunction, ResponseRequest
 from service.chat import activity_of, file_of
 from service.packing import pack
+from service.replay import told as retold
 from service.seal import Seal
 
 Json: TypeAlias = dict[str, Any]
@@ -56,6 +57,25 @@ class ResponseAnswer:
         self._calls: dict[int, Json] = {}
         self._steps: list[Json] = []
 
+    @property
+    def last_number(self) -> int:
+        """Of the newest event, -1 before the first one."""
+        return self._number - 1
+
+    def go_on(self, resource: Json, events: Sequence[Json], reached: int) -> Iterator[Json]:
+        """Becomes the answer that has told these events, in another process. What was told behind the event
+        `reached`, at which the resource was so, is cut and said anew. Yields the ends of the items that it was in.
+
+        An item that is cut stays in its place as an incomplete one, without the words that are said anew.
+        """
+        self.resource = {**resource, "status": "in_progress"}
+        self._number = events[-1]["sequence_number"] + 1 if events else 0
+        self.begun = bool(events)
+        self._steps = [event["skill_agent"] for event in events if "skill_agent" in event]
+        later = [event for event in events if event["sequence_number"] > reached]
+        for at, item in enumerate(retold(self.resource["output"], later)):
+            yield from self._go_on_with(at, item)
+
     def begin(self) -> Iterator[Json]:
         if not self.begun:
             self.begun = True
@@ -85,8 +105,7 @@ class ResponseAnswer:
     def fail(self, error: ApiError) -> Iterator[Json]:
         """The error in both of the shapes that clients know, and the end."""
         yield from self.begin()
-        told = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
-        yield self._event("error", code=error.code, message=error.message, param=error.param, error=told)
+        yield self._event(**error_event(error))
         self.resource |= {"status": "failed", "error": {"code": error.code or "server_error", "message": error.message}}
         yield self._event("response.failed", response=dict(self.resource))
 
@@ -127,6 +146,30 @@ class ResponseAnswer:
     def _done(self, item: Json) -> Json:
         item["status"] = "completed"
         return self._event("response.output_item.done", output_index=self._at(item)["output_index"], item=_copy(item))
+
+    # Items of an answer that was begun elsewhere
+
+    def _go_on_with(self, at: int, item: Json) -> Iterator[Json]:
+        """An item that is all known stays, or goes on; another one loses what is not."""
+        output = self.resource["output"]
+        known = output[at] if at < len(output) else None
+        if item == known:
+            self._reopen(known)
+            return
+        output[at:] = [item]
+        if known is None and item["type"] == REASONING and item["status"] == "completed":
+            return
+        kept = {**(known or _emptied(item)), "status": "incomplete"}
+        if item["status"] == "in_progress" and item["type"] in ("message", REASONING):
+            yield from self._close_part(item) if item["type"] == "message" else self._close_summary(item)
+            yield self._event("response.output_item.done", output_index=at, item=_copy(kept))
+        output[at] = kept
+
+    def _reopen(self, item: Json) -> None:
+        if item["status"] == "in_progress" and item["type"] in ("message", REASONING):
+            self._item = item
+        elif item["status"] == "in_progress":
+            self._calls[len(self._calls)] = item
 
     # Text and refusals
 
@@ -229,6 +272,19 @@ class ResponseAnswer:
             told = {"steps": self._steps, "limit": finish.limit or None, "model": finish.model}
             self.resource["skill_agent"] = {**told, "files": [file_of(file) for file in finish.files]}
         yield self._event(f"response.{status}", response=dict(self.resource))
+
+
+def error_event(error: ApiError) -> Json:
+    """Without its number."""
+    told = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
+    return {"type": "error", "code": error.code, "message": error.message, "param": error.param, "error": told}
+
+
+def _emptied(item: Json) -> Json:
+    """In place of an item of which nothing stays. Of a call too it is a message: clients make every call they see."""
+    if item["type"] == REASONING:
+        return {"id": item["id"], "type": REASONING, "summary": []}
+    return {"id": item["id"], "type": "message", "role": "assistant", "content": []}
 
 
 def _copy(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,15 +19,17 @@ from agent.compaction import SUMMARISE
 from agent.context import as_text
 from agent.structured import SchemaError, Structure
 from bodies import ApiError, fitted, parsed, read
-from messages import Event, Finish, JsonFormat
+from messages import Event, Finish, JsonFormat, Message
 from response_schemas import CompactRequest, ResponseRequest
 from service.access import Json, response_of
-from service.background import Background
+from service.background import Background, Pace
 from service.conversations import Conversations
-from service.models import Models
+from service.drain import Drain, Stopping
+from service.models import Models, Served
 from service.packing import pack
-from service.record import Record
-from service.response_answer import ResponseAnswer, response_usage
+from service.record import Checkpoint, Record
+from service.response_answer import ResponseAnswer, error_event, response_usage
+from service.resumption import Resumption
 from service.seal import Seal
 from service.storage import Storage
 from service.streams import EventStream, while_connected
@@ -40,9 +42,10 @@ PAGE, LONGEST_PAGE = 20, 100
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request that is ready to be run."""
+    """A request that is ready to be run, by the model of that name."""
 
     asked: ResponseRequest
+    model: str
     record: Record
     answer: ResponseAnswer
     events: AsyncGenerator[Event, None]
@@ -50,17 +53,24 @@ class Job:
 
 class Responses:
     def __init__(
-        self, models: Models, storage: Storage, conversations: Conversations, told: Callable[[Exception], ApiError]
+        self,
+        models: Models,
+        storage: Storage,
+        conversations: Conversations,
+        told: Callable[[Exception], ApiError],
+        drain: Drain,
+        pace: Pace | None = None,
     ) -> None:
-        self._models = models
+        self.models = models
+        self.told = told
+        self.background = Background(storage, told, drain, pace)
         self._storage = storage
         self._conversations = conversations
-        self._api_error = told
-        self._background = Background(storage, told)
+        self._drain = drain
         self._made_seal: Seal | None = None
 
     async def aclose(self) -> None:
-        await self._background.aclose()
+        await self.background.aclose()
 
     def reader(self, owner: str) -> Reader:
         return Reader(self._storage, self._seal, owner)
@@ -96,7 +106,7 @@ class Responses:
     async def delete(self, request: Request) -> Response:
         record = await self._found(request)
         if record.live:
-            await self._background.cancel(record)
+            await self.background.cancel(record)
         await (await self._storage.open()).delete(record.id, record.owner)
         return Json({"id": record.id, "object": "response", "deleted": True})
 
@@ -104,7 +114,7 @@ class Responses:
         record = await self._found(request)
         if not record.background:
             raise ApiError(400, "Only a response in the background can be cancelled.", "invalid_value")
-        ended = await self._background.cancel(record)
+        ended = await self.background.cancel(record)
         return Json((ended or record).body)
 
     async def input_items(self, request: Request) -> Response:
@@ -123,7 +133,7 @@ class Responses:
     async def compact(self, request: Request) -> Response:
         """A conversation as one item that only this service can read: a summary by the model."""
         asked = read(CompactRequest, await request.body())
-        served = self._models.find(asked.model, request.state.grant)
+        served = self.models.find(asked.model, request.state.grant)
         transcript = await self.reader(request.state.caller).read(asked)
         said = as_text([*transcript.before, *transcript.heard])
         finish = await while_connected(request.receive, served.sum_up(f"{said}\n\n{SUMMARISE}"))
@@ -145,7 +155,8 @@ class Responses:
             raise ApiError(400, "background: a response in the background has to be stored", "invalid_value", "store")
         job = await self._job(asked, given.get("input"), request, stored)
         if asked.background:
-            request.state.turn.lend(await self._background.start(job.record, job.answer, job.events))
+            checkpoint = _checkpoint(job.record, given, job.model)
+            request.state.turn.lend(await self.background.start(job.record, checkpoint, job.answer, job.events))
             return self._following(job.record, -1, named) if asked.stream else Json(job.record.body)
         if asked.stream:
             return EventStream(
@@ -155,21 +166,40 @@ class Responses:
 
     async def _job(self, asked: ResponseRequest, given: Any, request: Request, stored: bool) -> Job:
         owner: str = request.state.caller
-        served = self._models.find(asked.model, request.state.grant)
+        served = self.models.find(asked.model, request.state.grant)
         conversation = asked.conversation.id if asked.conversation else ""
         transcript = await self.reader(owner).read(asked, conversation)
-        options = asked.as_options()
-        _check_schema(options.response_format)
+        _check_schema(asked.as_options().response_format)
         id = f"resp_{uuid.uuid4().hex}"
-        sealing = not stored or ENCRYPTED in (asked.include or ())
-        seal = await self._seal() if sealing else None
-        answer = ResponseAnswer(asked, served.name, id, previous=transcript.previous, stored=stored, seal=seal)
+        answer = await self.answer(asked, served.name, id, transcript.previous, stored)
         heard = [*asked.orders, *transcript.before, *transcript.heard]
-        how = (asked.skill_agent, asked.as_tools(), options)
-        runs, place = await self._conversations.begin(served, owner, heard, *how, known=transcript.workspace)
+        events, workspace = await self.run(asked, served, owner, heard, transcript.workspace)
         items = input_items(given, transcript.named, id)
         record = _record(answer, items, owner, transcript, conversation)
-        return Job(asked, replace(record, workspace=place.id if place else ""), answer, runs[0])
+        return Job(asked, served.name, replace(record, workspace=workspace), answer, events)
+
+    async def answer(
+        self, asked: ResponseRequest, model: str, id: str, previous: str, stored: bool = True
+    ) -> ResponseAnswer:
+        """What its run's events are to be fed to."""
+        sealing = not stored or ENCRYPTED in (asked.include or ())
+        seal = await self._seal() if sealing else None
+        return ResponseAnswer(asked, model, id, previous=previous, stored=stored, seal=seal)
+
+    async def run(
+        self,
+        asked: ResponseRequest,
+        served: Served,
+        owner: str,
+        heard: Sequence[Message],
+        workspace: str,
+        resumption: Resumption | None = None,
+    ) -> tuple[AsyncGenerator[Event, None], str]:
+        """Begins the run of a request, or goes on with it; its events, and the name of its workspace."""
+        how = (asked.skill_agent, asked.as_tools(), asked.as_options())
+        begin = self._conversations.begin
+        runs, place = await begin(served, owner, heard, *how, known=workspace, resumption=resumption)
+        return runs[0], place.id if place else ""
 
     async def _told(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
         """The answer's events. What fails before the first one is raised, after it told in band."""
@@ -184,7 +214,7 @@ class Responses:
         except Exception as error:
             if not job.answer.begun:
                 raise
-            for each in job.answer.fail(self._api_error(error)):
+            for each in job.answer.fail(self.told(error)):
                 yield each
 
     async def _whole(self, job: Job) -> dict[str, Any]:
@@ -206,15 +236,28 @@ class Responses:
         await store.put(replace(job.record, status=resource["status"], body=body, said=said))
 
     def _following(self, record: Record, after: int, named: bool) -> Response:
-        events = self._background.follow(record, after)
-        return EventStream(_framed(_loaded(events), named), bytes, self._failed)
+        return EventStream(_framed(self._followed(record, after), named), bytes, self._failed)
+
+    async def _followed(self, record: Record, after: int) -> AsyncGenerator[dict[str, Any], None]:
+        """The events until the response has ended, or the service stops: then it goes on elsewhere, and the number of
+        the last word is that of the event before it, so that its client misses none.
+        """
+        try:
+            async with aclosing(self._drain.uncut(self.background.follow(record, after))) as events:
+                async for data in events:
+                    event: dict[str, Any] = orjson.loads(data)
+                    after = event["sequence_number"]
+                    yield event
+        except Stopping:
+            error = Stopping(f"the service is stopping; follow this response again, starting after {after}")
+            yield {**error_event(error), "sequence_number": after}
 
     async def _failed(self, error: Exception) -> Response:
-        return response_of(self._api_error(error))
+        return response_of(self.told(error))
 
     async def _found(self, request: Request) -> Record:
         id: str = request.path_params["id"]
-        record = await self._background.current(id, request.state.caller)
+        record = await self.background.current(id, request.state.caller)
         if record is None:
             raise ApiError(404, f"Response with id {id!r} not found.", "response_not_found", "response_id")
         return record
@@ -241,6 +284,11 @@ def _record(
     )
 
 
+def _checkpoint(record: Record, given: dict[str, Any], model: str) -> Checkpoint:
+    request = {name: value for name, value in given.items() if name != "input"}
+    return Checkpoint(record.id, record.owner, record.created, model, orjson.dumps(request))
+
+
 def _check_schema(wanted: JsonFormat | None) -> None:
     try:
         if wanted is not None:
@@ -264,12 +312,6 @@ def _frame(event: dict[str, Any], named: bool) -> bytes:
     """A server-sent event."""
     name = b"event: " + event["type"].encode() + b"\n" if named else b""
     return name + b"data: " + orjson.dumps(event) + b"\n\n"
-
-
-async def _loaded(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[dict[str, Any], None]:
-    async with aclosing(events):
-        async for data in events:
-            yield orjson.loads(data)
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,13 +18,13 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import ColumnElement, Table, Update, delete, insert, select, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import tables
-from service.record import LIVE, Record
-from service.tables import events, files, keys, responses, turns, workspaces
+from service.record import LIVE, Checkpoint, Record
+from service.tables import checkpoints, events, files, keys, responses, turns, workspaces
 from setting_forms import without_password
 from settings import SettingsError
 
@@ -66,12 +67,11 @@ class Store:
     async def open(cls, url: str) -> Store:
         """Raises `SettingsError` where the address or its driver is of no use."""
         try:
-            address = make_url(url)
-            _make_folder(address.database)
-            engine = tables.engine(address.set(drivername=DRIVERS.get(address.drivername, address.drivername)))
-            async with engine.begin() as connection:
-                await connection.run_sync(tables.create)
-        except (ImportError, OSError, SQLAlchemyError) as error:
+            address = _driven(make_url(url))
+            _make_folder(address)
+            engine = tables.engine(address)
+            await _create(engine)
+        except (ImportError, OSError, TypeError, SQLAlchemyError) as error:
             why = f"cannot be used ({type(error).__name__})"
             raise SettingsError("SKILL_AGENT_STORE", why, without_password(url)) from error
         return cls(engine)
@@ -83,11 +83,13 @@ class Store:
     # Responses
 
     @unbroken
-    async def put(self, record: Record) -> None:
-        """A new one."""
+    async def put(self, record: Record, checkpoint: Checkpoint | None = None) -> None:
+        """A new one, with what its run is gone on from if it is one in the background."""
         await self._tidy()
         async with self._engine.begin() as connection:
             await connection.execute(insert(responses).values(**asdict(record)))
+            if checkpoint:
+                await connection.execute(insert(checkpoints).values(**asdict(checkpoint)))
 
     @unbroken
     async def get(self, id: str, owner: str) -> Record | None:
@@ -115,14 +117,23 @@ class Store:
             return await connection.scalar(tables.last_of(conversation, owner)) or ""
 
     @unbroken
-    async def progress(self, record: Record, numbered: Sequence[tuple[int, bytes]]) -> bool:
-        """The state of a run in the background and its new events, unless it has ended already: then False."""
+    async def progress(
+        self, record: Record, numbered: Sequence[tuple[int, bytes]], reached: Checkpoint, whole: bool
+    ) -> bool:
+        """The state of a run in the background and its new events, unless it has ended already or another has it:
+        then False. Of a checkpoint that is not `whole` only the sign of life is new.
+        """
         rows = [{"response": record.id, "number": number, "data": data} for number, data in numbered]
+        told = {"said": reached.said, "usage": reached.usage, "number": reached.number} if whole else {}
         async with self._engine.begin() as connection:
-            live = (await connection.execute(_change(record))).rowcount > 0
-            if live and rows:
+            mine = await connection.execute(tables.held(reached).values(beat=record.beat, **told))
+            if not mine.rowcount or not (await connection.execute(_change(record))).rowcount:
+                return False
+            if rows:
                 await connection.execute(insert(events), rows)
-            return live
+            if not record.live:
+                await connection.execute(delete(checkpoints).where(checkpoints.c.id == record.id))
+            return True
 
     @unbroken
     async def end(self, record: Record, last: Callable[[int], bytes]) -> bool:
@@ -134,6 +145,7 @@ class Store:
                 number = 0 if newest is None else newest + 1
                 row = {"response": record.id, "number": number, "data": last(number)}
                 await connection.execute(insert(events).values(row))
+                await connection.execute(delete(checkpoints).where(checkpoints.c.id == record.id))
             return live
 
     @unbroken
@@ -142,6 +154,7 @@ class Store:
             done = await connection.execute(delete(responses).where(*_of(id, owner)))
             if done.rowcount:
                 await connection.execute(delete(events).where(events.c.response == id))
+                await connection.execute(delete(checkpoints).where(checkpoints.c.id == id))
             return bool(done.rowcount)
 
     @unbroken
@@ -149,6 +162,34 @@ class Store:
         chosen = select(events).where(events.c.response == id, events.c.number > number).order_by(events.c.number)
         async with self._engine.begin() as connection:
             return [(row.number, row.data) for row in await connection.execute(chosen)]
+
+    # Runs that are handed on
+
+    @unbroken
+    async def is_held(self, id: str) -> bool:
+        """Whether a run can be gone on with."""
+        async with self._engine.begin() as connection:
+            return bool(await connection.scalar(select(checkpoints.c.id).where(checkpoints.c.id == id)))
+
+    @unbroken
+    async def release(self, checkpoint: Checkpoint) -> None:
+        """Nobody works on the run any more: whoever looks first has it."""
+        async with self._engine.begin() as connection:
+            await connection.execute(tables.held(checkpoint).values(worker="", beat=0.0))
+
+    @unbroken
+    async def claim(self, worker: str, is_left: Callable[[str, str, float], bool]) -> list[Checkpoint]:
+        """Takes up the runs that are left, judged by their id, worker and last sign; each goes to one who asks."""
+        seen = select(checkpoints.c.id, checkpoints.c.worker, checkpoints.c.beat).order_by(checkpoints.c.created)
+        claimed: list[Checkpoint] = []
+        async with self._engine.begin() as connection:
+            rows = (await connection.execute(seen)).all()
+        for id, before, beat in [tuple(row) for row in rows if is_left(row.id, row.worker, row.beat)]:
+            async with self._engine.begin() as connection:
+                if (await connection.execute(tables.taken(id, before, beat, worker, time.time()))).rowcount:
+                    mine = await connection.execute(select(checkpoints).where(checkpoints.c.id == id))
+                    claimed += [Checkpoint(**found) for found in mine.mappings()]
+        return claimed
 
     # Turns that wait for their client
 
@@ -239,7 +280,28 @@ def _change(record: Record) -> Update:
     return update(responses).where(*live).values(**changed)
 
 
-def _make_folder(database: str | None) -> None:
+def _driven(address: URL) -> URL:
+    """With the driver that is used; what libpq calls `sslmode` is `ssl` there."""
+    given = {"ssl": address.query["sslmode"]} if "sslmode" in address.query else {}
+    plain = address.difference_update_query(["sslmode", "channel_binding"]).update_query_dict(given)
+    return plain.set(drivername=DRIVERS.get(address.drivername, address.drivername))
+
+
+async def _create(engine: AsyncEngine) -> None:
+    """Makes the tables, also where another process is making the same ones."""
+    for attempts_left in (2, 1, 0):
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(tables.create)
+            return
+        except DBAPIError:
+            if not attempts_left:
+                raise
+            await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311
+
+
+def _make_folder(address: URL) -> None:
     """For this user only: conversations are private."""
-    if database and os.sep in database:
+    database = address.database
+    if address.get_backend_name() == "sqlite" and database and os.sep in database:
         Path(database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

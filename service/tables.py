@@ -17,14 +17,19 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    Text,
+    Update,
     delete,
     event,
     func,
     select,
+    update,
 )
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from service.record import Checkpoint
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for another process's."""
@@ -57,6 +62,21 @@ events = Table(
     Column("response", String(64), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("data", LargeBinary, nullable=False),
+)
+checkpoints = Table(
+    "checkpoints",
+    _meta,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Column("said", LargeBinary, nullable=False),
+    Column("usage", LargeBinary, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("worker", String(128), nullable=False),
+    Column("beat", Float, nullable=False),
+    Column("taken", Integer, nullable=False),
 )
 turns = Table(
     "turns",
@@ -110,11 +130,24 @@ def newest_event(response: str) -> Select[Any]:
     return select(func.max(events.c.number)).where(events.c.response == response)
 
 
+def held(checkpoint: Checkpoint) -> Update:
+    """For what only the worker that has the run may change."""
+    mine = (checkpoints.c.id == checkpoint.id, checkpoints.c.worker == checkpoint.worker)
+    return update(checkpoints).where(*mine)
+
+
+def taken(id: str, before: str, beat: float, worker: str, now: float) -> Update:
+    """Gives a run to another worker, unless the one before has given a sign since that last one."""
+    as_seen = (checkpoints.c.id == id, checkpoints.c.worker == before, checkpoints.c.beat == beat)
+    return update(checkpoints).where(*as_seen).values(worker=worker, beat=now, taken=checkpoints.c.taken + 1)
+
+
 def outdated(response: float, turn: float) -> list[Delete]:
     """Deletes responses created before one time and turns before another."""
     old = select(responses.c.id).where(responses.c.created < response)
     return [
         delete(events).where(events.c.response.in_(old)),
+        delete(checkpoints).where(checkpoints.c.id.in_(old)),
         delete(responses).where(responses.c.created < response),
         delete(turns).where(turns.c.created < turn),
         delete(workspaces).where(workspaces.c.created < response),

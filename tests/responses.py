@@ -90,7 +90,7 @@ class _Reader:
                 assert event["output_index"] == len(self.items) and event["item"]["status"] == "in_progress"
                 self.items[event["output_index"]] = event["item"]
             elif kind == "response.output_item.done":
-                assert event["item"]["status"] == "completed"
+                assert event["item"]["status"] in ("completed", "incomplete")
                 self.done[event["output_index"]] = event["item"]
             elif "item_id" in event:
                 self._inside(kind, event)

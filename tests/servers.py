@@ -31,6 +31,12 @@ _NO_BODY = {204, 304}
 _PATIENCE = 10.0
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 @contextmanager
 def serve(app: ASGIApp, **options: Any) -> Iterator[str]:
     """Run the app on a free loopback port and yield its base URL; `options` are uvicorn's.

@@ -16,6 +16,7 @@ import orjson
 
 from providers.base import Provider
 from server import create_app
+from service.background import Pace
 from settings import Settings
 from tests.servers import serve
 from tests.upstream import Upstream
@@ -76,12 +77,14 @@ class Service:
 
 
 @contextmanager
-def service(up: Upstream | None = None, provider: Provider | None = None, **settings: Any) -> Iterator[Service]:
+def service(
+    up: Upstream | None = None, provider: Provider | None = None, pace: Pace | None = None, **settings: Any
+) -> Iterator[Service]:
     """The whole service on loopback. Its default model is `openai/test-model`, which `up` answers."""
     given: dict[str, Any] = {"model": "openai/test-model", "skills": ()}
     if up is not None:
         given |= {"openai_base_url": f"{up.url}/v1", "openai_api_key": "sk-the-right-key"}
-    app = create_app(Settings(**(given | settings)), provider)
+    app = create_app(Settings(**(given | settings)), provider, pace)
     with serve(app) as url, httpx.Client(trust_env=False, timeout=30) as client:
         yield Service(url, client)
 

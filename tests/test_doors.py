@@ -23,6 +23,7 @@ from messages import Request as ModelRequest
 from providers.scripted import Play, ScriptedProvider
 from server import create_app
 from service.auth import Auth
+from service.grants import Grants
 from settings import Settings
 from tests.responses import RESPONSES
 from tests.servers import serve
@@ -100,7 +101,8 @@ async def told(request: Request) -> Response:
 def test_an_open_route_is_one_by_the_router_wherever_the_app_is_mounted() -> None:
     opened = [Route("/web/{path:path}", told)]
     inner = Starlette(routes=[*opened, Route("/v1/models", told)])
-    guarded = Auth(inner, Settings.from_env({"SKILL_AGENT_API_KEYS": KEYS}), opened)
+    settings = Settings.from_env({"SKILL_AGENT_API_KEYS": KEYS})
+    guarded = Auth(inner, settings, Grants(settings), opened)
     with serve(Starlette(routes=[Mount("/web", guarded)]), lifespan="off") as url:
         assert httpx.get(f"{url}/web/v1/models").status_code == 401
 
@@ -137,7 +139,8 @@ def test_words_of_an_identity_are_no_identity_where_no_proxy_is_known(caplog: py
 @pytest.mark.parametrize("behind", [False, True])
 def test_forwarded_headers_are_taken_away_unless_databricks_proxy_is_there(behind: bool) -> None:
     proxy = {"DATABRICKS_APP_NAME": "mine", "DATABRICKS_APP_PORT": "8000"} if behind else {}
-    guarded = Auth(Starlette(routes=[Route("/", told)]), Settings.from_env(proxy))
+    settings = Settings.from_env(proxy)
+    guarded = Auth(Starlette(routes=[Route("/", told)]), settings, Grants(settings))
     with serve(guarded, lifespan="off") as url:
         heard = httpx.get(url, headers=IDENTITY).json()
     assert (IDENTITY.items() <= heard["headers"].items()) == behind

@@ -31,7 +31,7 @@ from service.access import response_of
 from service.chat import ChatAnswer
 from service.errors import api_error
 from service.streams import EventStream, side_by_side
-from tests.servers import serve
+from tests.servers import free_port, serve
 from tests.surface import HI, Heard, Json, Service, frames, read_stream, service, write_skill
 from tests.upstream import Reply, Upstream, chat_chunks, json_reply, sse, text_reply
 
@@ -49,12 +49,6 @@ def up() -> Iterator[Upstream]:
 
 def refused(status: int, message: str = "no", headers: dict[str, str] | None = None, **error: Any) -> Reply:
     return json_reply({"error": {"message": message, **error}}, status, headers or AT_ONCE)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 # name: what the provider does, then status, code, `retry-after` and `x-should-retry` of our answer

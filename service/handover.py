@@ -1,0 +1,99 @@
+"""Runs in the background that their process has left: taken up here, and gone on with from their last whole turn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from fnmatch import fnmatchcase
+
+import orjson
+
+from agent.run import HARMLESS
+from bodies import ApiError, fitted
+from messages import Usage
+from response_schemas import ResponseRequest
+from service.background import Pace
+from service.drain import Drain
+from service.grants import Grants
+from service.log import NAME
+from service.models import Served
+from service.packing import unpack
+from service.record import Checkpoint, Record
+from service.responses import Responses
+from service.resumption import Resumption
+from service.running import Run
+from service.storage import Storage
+from skill_store import SkillError
+
+log = logging.getLogger(NAME)
+TAKEN = 3
+"""How often a run is taken up; one that ends its process each time would go on for ever."""
+RESTARTED = ApiError(500, "the service was restarted too often while it made this answer", "server_restarted")
+
+
+class Handover:
+    def __init__(self, responses: Responses, storage: Storage, drain: Drain, grants: Grants, pace: Pace) -> None:
+        self._responses = responses
+        self._background = responses.background
+        self._storage = storage
+        self._drain = drain
+        self._grants = grants
+        self._pace = pace
+        self._problem = ""
+
+    async def watch(self) -> None:
+        """Looks for runs that are left, until the service stops."""
+        while not self._drain.begun:
+            try:
+                if await self._storage.has_runs():
+                    await self._take_up()
+                self._problem = ""
+            except Exception as error:
+                self._note(error)
+            await asyncio.sleep(self._pace.look)
+
+    def _note(self, error: Exception) -> None:
+        """Once, and not each time, as a store may be away for long."""
+        if self._problem != str(error):
+            self._problem = str(error)
+            log.warning("runs in the background cannot be taken up: %s", error)
+
+    async def _take_up(self) -> None:
+        store = await self._storage.open()
+        for checkpoint in await store.claim(self._background.worker, self._background.is_left):
+            record = await store.get(checkpoint.id, checkpoint.owner)
+            if record is None or not record.live:
+                continue
+            try:
+                await self._go_on(record, checkpoint)
+            except (ApiError, SkillError) as error:  # what was asked for is not served any more
+                await self._background.fail(record, self._responses.told(error))
+            except Exception:
+                log.exception("%s cannot be gone on with now", record.id)
+                await store.release(checkpoint)
+
+    async def _go_on(self, record: Record, checkpoint: Checkpoint) -> None:
+        if checkpoint.taken > TAKEN:
+            await self._background.fail(record, RESTARTED)
+            return
+        asked = fitted(ResponseRequest, orjson.loads(checkpoint.request))
+        served = self._responses.models.find(checkpoint.model, self._grants.of_owner(record.owner))
+        said, usage = unpack(checkpoint.said), Usage(**orjson.loads(checkpoint.usage))
+        resumption = Resumption.of(
+            said, usage, _repeatable(served), held=asked.as_options().response_format is not None
+        )
+        store = await self._storage.open()
+        before = await store.chain(record.previous, record.owner) if record.previous else []
+        earlier = [message for link in before for message in (*unpack(link.heard), *unpack(link.said))]
+        heard = [*asked.orders, *earlier, *unpack(record.heard)]
+        events, _ = await self._responses.run(asked, served, record.owner, heard, record.workspace, resumption)
+        answer = await self._responses.answer(asked, served.name, record.id, record.previous)
+        told = [orjson.loads(data) for _, data in await store.events_after(record.id, -1)]
+        ends = answer.go_on(orjson.loads(record.body), told, checkpoint.number)
+        log.info("%s is gone on with", record.id)
+        self._background.go_on(Run(record, checkpoint, answer, [*ends, *answer.begin()]), events)
+
+
+def _repeatable(served: Served) -> set[str]:
+    """Tools whose calls do no more than read, unless a person is asked first."""
+    return {name for name in HARMLESS if not any(fnmatchcase(name, glob) for glob in served.agent.settings.ask)}
