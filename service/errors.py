@@ -54,7 +54,7 @@ def api_error(error: Exception, secrets: Sequence[str] = ()) -> ApiError:
 
 def _of_provider(error: ProviderError, secrets: Sequence[str]) -> ApiError:
     status, kind = next(((s, k) for t, s, k in _STATUS if isinstance(error, t)), (502, "api_error"))
-    if error.code == "upstream_timeout":
+    if error.code in ("upstream_timeout", "deadline_exceeded"):
         status = 504
     elif error.code == "request_too_large":
         status = 413
@@ -67,10 +67,11 @@ def _of_provider(error: ProviderError, secrets: Sequence[str]) -> ApiError:
 
 def _advice(error: ProviderError, status: int) -> dict[str, str]:
     """Whether, and when, the client should try again."""
-    if status in (429, 503) and error.retryable:
-        return {"retry-after": str(min(math.ceil(error.retry_after or 0) or 1, LONGEST_WAIT))}
-    # The call has been repeated here already: a client that repeats it too multiplies the load.
-    return {"x-should-retry": "false"} if status == 429 or status >= 500 else {}
+    passing = status in (429, 503) and error.retryable
+    waits = {"retry-after": str(min(math.ceil(error.retry_after or 0) or 1, LONGEST_WAIT))} if passing else {}
+    # The call has been repeated here already, as often as helps: a client that repeats it too multiplies the load.
+    final = status >= 500 or (status == 429 and (error.tried > 1 or not error.retryable))
+    return waits | ({"x-should-retry": "false"} if final else {})
 
 
 def redacted(text: str, secrets: Sequence[str]) -> str:
