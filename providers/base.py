@@ -25,7 +25,7 @@ class ProviderError(Exception):
     """A model call failed. `status` is the provider's HTTP status, 0 where there was none.
 
     `tries` is how often such a call may be made in all, `tried` how often it was. `begun`: it failed after its answer
-    had begun.
+    had begun. `callers`: it was the caller's own credential that was used.
     """
 
     code = "server_error"
@@ -33,6 +33,7 @@ class ProviderError(Exception):
     tries = 3
     tried = 1
     begun = False
+    callers = False
 
     def __init__(
         self,

@@ -115,8 +115,8 @@ def _begun_by(request: Request) -> str:
 
 
 def _is_replaceable(error: ProviderError) -> bool:
-    """Whether another model may succeed: not where the request is at fault."""
-    return not isinstance(error, BadRequest)
+    """Whether another model may succeed: not where the request is at fault, nor who makes it."""
+    return not (isinstance(error, BadRequest) or error.callers)
 
 
 def _counts(error: ProviderError) -> bool:

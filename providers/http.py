@@ -38,7 +38,10 @@ MOST_KEPT = 100
 
 
 class Auth(Protocol):
-    """Where a host's credentials come from."""
+    """Where a host's credentials come from. `is_callers`: from whoever is being answered now."""
+
+    @property
+    def is_callers(self) -> bool: ...
 
     async def headers(self) -> Mapping[str, str]: ...
 
@@ -53,6 +56,7 @@ class HeaderAuth:
 
     name: str
     value: str
+    is_callers = False
 
     async def headers(self) -> Mapping[str, str]:
         return {self.name: self.value}
@@ -177,7 +181,8 @@ class Http:
                     response = await self._sent(url, content, head, credential, this)
                 self._kept[origin] = min(self._kept[origin] + 1, MOST_KEPT)
                 break
-            except AuthError:
+            except AuthError as error:
+                error.callers = auth.is_callers
                 if renewed or not auth.renew(credential):
                     raise
                 renewed = True

@@ -58,6 +58,8 @@ def _of_provider(error: ProviderError, secrets: Sequence[str]) -> ApiError:
         status = 504
     elif error.code == "request_too_large":
         status = 413
+    elif error.callers and error.status in (401, 403):
+        status, kind = error.status, "invalid_request_error"
     words = f"{error.provider}: {error.message}" if error.provider else error.message
     if error.request_id:
         words += f" (request {error.request_id})"

@@ -323,3 +323,15 @@ def test_the_request_is_the_same_but_for_what_is_the_models(up: Upstream, tmp_pa
         assert served.post({"messages": HI, "temperature": 0.5, "seed": 7}).status_code == 200
     first, second = up.requests[0].json, up.requests[-1].json
     assert (first.pop("model"), second.pop("model")) == ("first", "second") and first == second
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_the_caller_may_not_ask_no_other_model_is_asked_instead(up: Upstream, status: int) -> None:
+    """The caller's own token was refused, which is then told with the status that it has."""
+    up.always(by_model(first=json_reply({"error_code": "X", "message": "no"}, status), second=sse(chat_chunks("no"))))
+    settings: Json = {"databricks_host": up.url, "databricks_token": "t", "databricks_app": True}
+    settings |= {"model": "databricks/first", "fallbacks": ("openai/second",), "on_behalf_of_user": True}
+    with service(up, **settings) as served:
+        response = served.post({"messages": HI}, headers={"x-forwarded-access-token": "of-ann"})
+    assert response.status_code == status and len(up.requests) == 1
+    assert up.requests[0].headers["authorization"] == "Bearer of-ann"

@@ -137,6 +137,8 @@ async def test_a_kept_alive_connection_that_the_server_has_closed_is_opened_anew
 class _Opening:
     """A key that is asked for once an attempt: the server begins to listen with the last of them."""
 
+    is_callers = False
+
     def __init__(self, sock: socket.socket, at: int, context: ssl.SSLContext | None = None) -> None:
         self.attempts = 0
         self.port: int = sock.getsockname()[1]
