@@ -24,14 +24,16 @@ from agent.acting import resume, run_tools
 from agent.allowance import refusal
 from agent.approval import Approve
 from agent.budget import Budget
+from agent.deadline import OutOfTime, in_time
 from agent.kit import own_tools
 from agent.opening import active_in, called_for, fitting, with_body, with_catalog
-from agent.run import OutOfTime, Run, in_time
+from agent.run import Run
 from agent.structured import Structure, bare, complaint, refused
 from agent.workspace import Workspace
 from messages import (
     Done,
     Event,
+    FellBack,
     Finish,
     Message,
     Options,
@@ -43,7 +45,7 @@ from messages import (
     user,
 )
 from model_facts import facts
-from providers import default_model, resolve
+from providers import default_model, resolve_all
 from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
@@ -97,7 +99,6 @@ class Agent:
         self._scratched: Path | None = None
         known = facts(self.provider.info.id, self.settings.models)
         self.window = (self.provider.info.window or known.window) if self.provider.info.tools else 0
-        self._price = known.cost
         self.more_tools = more_tools
         self.system_prompt = self.settings.system_prompt if system_prompt is None else system_prompt
         limits = self.settings.limits
@@ -111,7 +112,8 @@ class Agent:
     def _resolve(self, model: str | None, transport: httpx.AsyncBaseTransport | None) -> Provider:
         from providers.http import Http
 
-        return resolve(model or default_model(self.settings), self.settings, Http(transport))
+        http = Http(transport, given=dict(self.settings.timeouts))
+        return resolve_all(model or default_model(self.settings), self.settings, http)
 
     async def aclose(self) -> None:
         """Closes connections (they also close with their event loop) and unloads an embedded model."""
@@ -157,7 +159,7 @@ class Agent:
             said,
             client_tools,
             options,
-            Budget(self.limits, self._price),
+            Budget(self.limits, lambda usage, model: facts(model, self.settings.models).cost(usage)),
             self._structure(options),
             self.window,
             workspace or self._scratch(),
@@ -278,7 +280,7 @@ class Agent:
 
     async def _ask(self, run: Run) -> AsyncGenerator[Event, None]:
         """One model call: its deltas, and the turn that it was. A conversation that is too long is shortened first,
-        or when the provider says so.
+        or when the provider says so. An answer that broke off before the caller heard any of it is asked for again.
         """
         if run.compaction.is_due(run.size):
             async for event in self._shorten(run):
@@ -287,20 +289,22 @@ class Agent:
         try:
             async with aclosing(self._answer(run)) as events:
                 async for event in events:
-                    begun = True
+                    begun = begun or not isinstance(event, FellBack)
                     yield event
-        except ContextOverflow:
-            shortened = [] if begun else [event async for event in self._shorten(run)]
-            if not shortened:
+        except ProviderError as error:
+            too_long = isinstance(error, ContextOverflow) and not begun
+            shortened = [event async for event in self._shorten(run)] if too_long else []
+            if begun or not (shortened or (error.begun and error.retryable)):
                 raise
-            yield shortened[0]
+            for event in shortened:
+                yield event
             async with aclosing(self._answer(run)) as events:
                 async for event in events:
                     yield event
 
     async def _answer(self, run: Run) -> AsyncGenerator[Event, None]:
         turn = run.turns
-        request = Request(tuple(run.messages), run.specs, run.options)
+        request = Request(tuple(run.messages), run.specs, run.options, run.budget.deadline)
         async with aclosing(in_time(self.provider.stream(request), run.budget.deadline)) as events:
             async for event in events:
                 if isinstance(event, Done):
@@ -316,11 +320,12 @@ class Agent:
         parts, before = run.compaction.split(run.messages), run.size
         if not parts.old:
             return
-        request = Request((user(run.compaction.question(parts.old)),), (), Options(max_tokens=SUMMARY))
+        question, options = run.compaction.question(parts.old), Options(max_tokens=SUMMARY)
+        request = Request((user(question),), (), options, run.budget.deadline)
         async with aclosing(in_time(self.provider.stream(request), run.budget.deadline)) as events:
             async for event in events:
                 if isinstance(event, Done):
-                    run.budget.take_turn(event.usage)
+                    run.budget.take_turn(event.usage, event.message.origin)
                     run.spend(event.usage)
                     if not event.message.text.strip():
                         raise BadResponse("the model sums up nothing", code="upstream_empty_response")
@@ -369,15 +374,15 @@ class Agent:
             run.object(complaint(fault), refused(run.calls, fault))
 
     def _conclude(self, run: Run) -> Iterator[Event]:
-        """The end; a model that says nothing at all after its tools is asked once more."""
+        """The end; a model that says nothing at all is asked once more, unless it was told where to stop."""
         if run.hold and not run.said_nothing:
             yield from self._check(run, bare(run.answer.message.text))
-        elif run.turns == 1 or not run.said_nothing:
+        elif not run.said_nothing or run.options.stop:
             run.end("stop")
         elif run.nudged:
             raise BadResponse("the model answers nothing", code="upstream_empty_response", retryable=False)
         else:
-            run.nudge(NUDGE)
+            run.nudge(NUDGE if run.turns > 1 or run.answer.message.parts else "")
 
 
 def _refusal(run: Run, skills: Mapping[str, Skill], tool: str) -> str:

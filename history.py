@@ -95,6 +95,17 @@ def own(message: Message, origin: str) -> Message:
     return replace(message, parts=tuple(_plain(part) for part in kept))
 
 
+def without_tools(messages: Sequence[Message]) -> list[Message]:
+    """The conversation for a model that knows no tools: calls are left out, and their results are the user's words."""
+    told: list[Message] = []
+    for message in repair(messages):
+        if message.role == "tool":
+            told.append(Message("user", tuple(Text(f"(found by a tool)\n{result.text}") for result in message.results)))
+        elif parts := tuple(part for part in message.parts if not isinstance(part, ToolCall)):
+            told.append(replace(message, parts=parts))
+    return merged(told)
+
+
 def _plain(part: Part) -> Part:
     return replace(part, opaque=None) if isinstance(part, Text | ToolCall) else part
 

@@ -6,6 +6,7 @@ A provider turns a `Request` into events; the loop adds its own. Nothing here do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
@@ -201,11 +202,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One model call."""
+    """One model call. `deadline` is when its run ends, on the loop's clock: nothing is waited for beyond it."""
 
     messages: Sequence[Message]
     tools: Sequence[ToolSpec] = ()
     options: Options = field(default_factory=Options)
+    deadline: float = math.inf
 
 
 # Events of a provider. `Done` is always last, and nothing else is.
@@ -290,6 +292,17 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class FellBack:
+    """`model` answers in the place of `instead_of`, both `provider/model`. `reason` is the code of what went wrong
+    there, "" where that was earlier.
+    """
+
+    model: str
+    instead_of: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Compacted:
     """Old turns have become a summary; tokens of the conversation before and after, estimated."""
 
@@ -297,12 +310,12 @@ class Compacted:
     after: int
 
 
-Step: TypeAlias = SkillActivated | ToolStart | ToolEnd | Turn | Compacted
+Step: TypeAlias = SkillActivated | ToolStart | ToolEnd | Turn | FellBack | Compacted
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ReasoningDone | RefusalDelta | ToolCallDelta
 
 ProviderEvent: TypeAlias = Delta | Step | Done
-"""Steps come from another agent behind its URL."""
+"""Steps come from another agent behind its URL, and `FellBack` from several models behind one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 PROVIDERS = ("databricks", "anthropic", "openai", "azure", "local")
+LIMITS = ("connect", "first_byte", "between_bytes", "whole")
 TOOL_GROUPS = ("skills", "files", "todos", "task")
 
 
@@ -21,6 +22,20 @@ def model(value: str) -> str:
     if provider not in PROVIDERS or not name:
         raise ValueError(f"expected provider/model with a provider of {', '.join(PROVIDERS)}")
     return value
+
+
+def models(value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(model(word) for word in words(value)))
+
+
+def timeouts(value: str) -> tuple[tuple[str, float], ...]:
+    pairs = [word.partition("=") for word in words(value)]
+    for name, _, given in pairs:
+        provider, dot, limit = name.rpartition(".")
+        if limit not in LIMITS or (dot and provider not in PROVIDERS):
+            raise ValueError(f"expected limit=seconds or provider.limit=seconds, with a limit of {', '.join(LIMITS)}")
+        seconds(given)
+    return tuple((name, seconds(given)) for name, _, given in pairs)
 
 
 def auth(value: str) -> str:

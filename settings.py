@@ -45,8 +45,16 @@ class Settings:
     model: str = ""
     """SKILL_AGENT_MODEL: `provider/model`. Empty: the first provider with credentials, else the local model."""
 
+    fallbacks: tuple[str, ...] = ()
+    """SKILL_AGENT_FALLBACKS: comma-separated `provider/model` that are tried in order when one cannot answer."""
+
     allowed_models: tuple[str, ...] = ()
-    """SKILL_AGENT_ALLOWED_MODELS: comma-separated globs of `provider/model` that a request may name."""
+    """SKILL_AGENT_ALLOWED_MODELS: comma-separated globs of `provider/model` that a request may name. Empty: the model
+    and its fallbacks."""
+
+    timeouts: tuple[tuple[str, float], ...] = ()
+    """SKILL_AGENT_TIMEOUTS: comma-separated `limit=seconds` or `provider.limit=seconds` of one model call; the limits
+    are `connect`, `first_byte`, `between_bytes` and `whole`, which has the repeats and the waits between them in it."""
 
     aliases: tuple[tuple[str, str], ...] = ()
     """SKILL_AGENT_MODEL_ALIASES: comma-separated `glob=model`, for clients with a fixed model name."""
@@ -176,6 +184,8 @@ class Settings:
         read = _Reader(os.environ if env is None else env)
         return cls(
             model=read("SKILL_AGENT_MODEL", forms.model, ""),
+            fallbacks=read("SKILL_AGENT_FALLBACKS", forms.models, ()),
+            timeouts=read("SKILL_AGENT_TIMEOUTS", forms.timeouts, ()),
             allowed_models=read("SKILL_AGENT_ALLOWED_MODELS", forms.words, ()),
             aliases=read("SKILL_AGENT_MODEL_ALIASES", forms.aliases, ()),
             skills=read("SKILL_AGENT_SKILLS", forms.paths, (HERE / "skills",)),

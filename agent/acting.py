@@ -8,7 +8,8 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 from agent import approval
-from agent.run import OutOfTime, Run
+from agent.deadline import OutOfTime
+from agent.run import Run
 from messages import Event, SkillActivated, ToolCall, ToolEnd, ToolResult, ToolStart
 from tools import failed
 

@@ -20,9 +20,9 @@ MALFORMED = 3
 
 
 class Budget:
-    """Begins with the run: its seconds are counted on the running loop's clock."""
+    """Begins with the run: its seconds are counted on the running loop's clock. `price` gives US dollars."""
 
-    def __init__(self, limits: Limits, price: Callable[[Usage], float | None] = lambda _: None) -> None:
+    def __init__(self, limits: Limits, price: Callable[[Usage, str], float | None] = lambda _, __: None) -> None:
         self.limits = limits
         self.usage = Usage()
         self.cost = 0.0
@@ -31,10 +31,11 @@ class Budget:
         self.deadline = self._clock() + limits.seconds
         self._turns = self._calls = 0
 
-    def take_turn(self, usage: Usage) -> None:
+    def take_turn(self, usage: Usage, model: str) -> None:
+        """`model` is the `provider/model` that was asked."""
         self._turns += 1
         self.usage += usage
-        self.cost += self._price(usage) or 0.0
+        self.cost += self._price(usage, model) or 0.0
 
     def take_call(self) -> bool:
         """Whether one more tool may be run."""

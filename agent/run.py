@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,6 +25,7 @@ from messages import (
     Compacted,
     Done,
     Event,
+    FellBack,
     Finish,
     MadeFile,
     Message,
@@ -53,10 +52,6 @@ S = TypeVar("S", bound=Step)
 HARMLESS = frozenset((*READING, "ls", "read_file", "glob", "grep"))
 CLOSING = "No more tools can be used. Give your final answer now, from what you have found."
 Reason = Literal["stop", "length", "tool_calls", "content_filter"]
-
-
-class OutOfTime(Exception):
-    """The run's seconds are spent."""
 
 
 class Run:
@@ -109,6 +104,7 @@ class Run:
         self._reason: Reason = "stop"
         self._limit = ""
         self._model = ""
+        self._stand_in = ""
 
     def offer(self, toolbox: Toolbox) -> None:
         """The agent's tools beside the client's."""
@@ -155,6 +151,10 @@ class Run:
             yield self._say(event)
         elif isinstance(event, ToolCallDelta):
             yield from self._shown_call(event)
+        elif isinstance(event, FellBack):
+            if event.model != self._stand_in:
+                self._stand_in = event.model
+                yield self.step(event)
         elif not isinstance(event, Done):
             yield event
 
@@ -185,7 +185,7 @@ class Run:
         self.calls = done.message.calls
         self.turns += 1
         self._usage += done.usage
-        self.budget.take_turn(done.usage)
+        self.budget.take_turn(done.usage, done.message.origin)
         self._model = done.model or self._model
         self._fresh_turn = done.stop != "pause"
         self._kept = len(self._text)
@@ -203,12 +203,15 @@ class Run:
         self.add(Message("tool", refusals) if refusals else user(words))
 
     def nudge(self, words: str) -> None:
-        """The empty answer is forgotten: a message that holds only reasoning is refused when it comes back."""
+        """The empty answer is forgotten: a message that holds only reasoning is refused when it comes back. Without
+        `words` the model is asked the same again.
+        """
         self.nudged = True
         if self.answer.message.parts:
             self.messages.pop()
             self._added.pop()
-        self.add(user(words))
+        if words:
+            self.add(user(words))
 
     @property
     def said_nothing(self) -> bool:
@@ -379,19 +382,3 @@ class Run:
             tuple(self._logprobs),
             tuple(MadeFile(path, size) for path, (size, _) in changed(self.workspace, self._before).items()),
         )
-
-
-async def in_time(events: AsyncGenerator[ProviderEvent, None], deadline: float) -> AsyncGenerator[ProviderEvent, None]:
-    """`events`, until `deadline` on the loop's clock. Raises `OutOfTime`."""
-    async with aclosing(events):
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline) as limit:
-                    event = await anext(events, None)
-            except TimeoutError as error:
-                if limit.expired():
-                    raise OutOfTime from error
-                raise
-            if event is None:
-                return
-            yield event

@@ -42,6 +42,17 @@ def resolve(model: str, settings: Settings, http: Http) -> Provider:
     raise SettingsError("SKILL_AGENT_MODEL", ACCEPTED, model)
 
 
+def resolve_all(model: str, settings: Settings, http: Http) -> Provider:
+    """The model, with those of SKILL_AGENT_FALLBACKS behind it."""
+    others = [name for name in settings.fallbacks if name != model]
+    first = resolve(model, settings, http)
+    if not others:
+        return first
+    from providers.fallbacks import Fallbacks
+
+    return Fallbacks([first, *(resolve(name, settings, http) for name in others)])
+
+
 def default_model(settings: Settings) -> str:
     """SKILL_AGENT_MODEL, else a model of the first provider with credentials, else the embedded one."""
     if settings.model:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -34,6 +35,7 @@ from providers.anthropic_answer import Answer
 from providers.base import BadRequest, BadResponse, ModelInfo
 from providers.errors import parse, readable
 from providers.http import Auth, HeaderAuth, Http
+from providers.retries import Try
 from settings import Settings, SettingsError
 
 VERSION = "2023-06-01"
@@ -80,16 +82,17 @@ class Messages:
         await self._http.aclose()
 
     async def stream(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
-        async with aclosing(self._http.retrying(lambda: self._attempt(request), self._provider)) as events:
+        attempts = self._http.retrying(partial(self._attempt, request), self._provider, self.url, request.deadline)
+        async with aclosing(attempts) as events:
             async for event in events:
                 yield event
 
-    async def _attempt(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
+    async def _attempt(self, request: Request, this: Try) -> AsyncGenerator[ProviderEvent, None]:
         provider = self._provider
         answer = Answer(self.info)
         head = {"anthropic-version": VERSION}
-        async with self._http.open(self.url, self.body(request), self._auth, provider, head) as response:
-            async with aclosing(self._http.payloads(response, provider)) as payloads:
+        async with self._http.open(self.url, self.body(request), self._auth, this, head) as response:
+            async with aclosing(self._http.payloads(response, this)) as payloads:
                 async for data in payloads:
                     with readable(provider):
                         news = list(answer.feed(parse(data, provider)))

@@ -6,6 +6,7 @@ Format: https://docs.anthropic.com/en/api/messages-streaming
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,6 +53,7 @@ class Answer:
         self._blocks: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, str] = {}
         self._positions: dict[int, int] = {}
+        self._ids: set[str] = set()
         self._usage: dict[str, Any] = {}
         self._stop = ""
         self._details: Mapping[str, Any] = {}
@@ -102,8 +104,16 @@ class Answer:
                 yield ReasoningDelta(thinking)
             case "tool_use":
                 self._positions[index] = len(self._positions)
+                block["id"] = self._unique(string(block.get("id")))
                 given = json.dumps(block["input"]) if block.get("input") else ""
-                yield ToolCallDelta(self._positions[index], string(block["id"]), string(block["name"]), given)
+                yield ToolCallDelta(self._positions[index], block["id"], string(block["name"]), given)
+
+    def _unique(self, id: str) -> str:
+        """Compatible servers leave ids out, or give one to two calls."""
+        if not id or id in self._ids:
+            id = f"toolu_{uuid.uuid4().hex[:24]}"
+        self._ids.add(id)
+        return id
 
     def _close(self, index: int) -> Iterator[ProviderEvent]:
         block = self._blocks.get(index)

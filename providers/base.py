@@ -6,7 +6,7 @@ ProviderError
 │   ├── ContextOverflow    the conversation is longer than the window
 │   └── ContentFiltered    the provider's filter refused it
 ├── NotFound           404: no such model or deployment
-├── RateLimited        429
+├── RateLimited        429, 402: too much, or no money left
 ├── Overloaded         503, 529: try later or elsewhere
 ├── ProviderDown       no connection, time-outs, other 5xx
 └── BadResponse        an answer that breaks off or is not in the dialect
@@ -22,10 +22,18 @@ from messages import ProviderEvent, Request
 
 
 class ProviderError(Exception):
-    """A model call failed. `status` is the provider's HTTP status, 0 where there was none."""
+    """A model call failed. `status` is the provider's HTTP status, 0 where there was none.
+
+    `tries` is how often such a call may be made in all, `tried` how often it was. `begun`: it failed after its answer
+    had begun. `callers`: it was the caller's own credential that was used.
+    """
 
     code = "server_error"
     retryable = False
+    tries = 3
+    tried = 1
+    begun = False
+    callers = False
 
     def __init__(
         self,
@@ -38,6 +46,7 @@ class ProviderError(Exception):
         code: str = "",
         param: str = "",
         retryable: bool | None = None,
+        tries: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -49,6 +58,8 @@ class ProviderError(Exception):
         self.param = param
         if retryable is not None:
             self.retryable = retryable
+        if tries is not None:
+            self.tries = tries
 
 
 class AuthError(ProviderError):

@@ -41,6 +41,8 @@ class Token:
 class FetchedToken:
     """A bearer token that is fetched when needed, once for all who wait, and kept until shortly before its end."""
 
+    is_callers = False
+
     def __init__(self, fetch: Callable[[], Awaitable[Token]], rest: float = REST) -> None:
         self._fetch = fetch
         self._rest = rest

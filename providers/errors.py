@@ -128,6 +128,8 @@ def _typed(status: int, words: str, code: str, kind: str, provider: str) -> Prov
             return ContextOverflow(words, **given)
         if "content_filter" in named or "responsibleai" in named:
             return ContentFiltered(words, **given)
+    if status == 402:
+        return RateLimited(words, code="insufficient_quota", retryable=False, **given)
     if status in (401, 403):
         return AuthError(words, code="upstream_permission_denied" if status == 403 else "", **given)
     if status == 404:

@@ -1,4 +1,4 @@
-"""The wire under every provider: a pooled client per host, retries, server-sent events, error mapping.
+"""The wire under every provider: a pooled client per host, its calls repeated where that helps.
 
 The only module that imports httpx. Its engine is aiohttp where `httpx-aiohttp` is installed (a quarter of the
 processor time on streams), else httpx's own.
@@ -8,43 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import ssl
 import urllib.request
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import httpx
 import orjson
-import tenacity
 
-from messages import clean
-from providers.base import AuthError, BadResponse, ProviderDown, ProviderError
+from messages import ProviderEvent, clean
+from providers.base import AuthError, BadResponse
 from providers.errors import error_of, parse, quote
+from providers.limits import LONGEST_ANSWER, LONGEST_COMPLAINT, Timeouts, timeouts
+from providers.network import TypedErrors, without
+from providers.retries import Attempt, Retries, Try, late
+from providers.sse import events
 
-ATTEMPTS = 3
-LONGEST_RETRY_AFTER = 60.0
-"""Seconds; a provider that asks for more is not waited for."""
-LONGEST_EVENT = 8 << 20
-"""Bytes of one server-sent event."""
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds: until a connection stands, until the first event, and between bytes after it."""
-
-    connect: float = 5.0
-    first_byte: float = 300.0
-    between_bytes: float = 60.0
+FORM_SECONDS = 30.0
+"""For what is no model call: a token, a list."""
+MOST_KEPT = 100
+"""Connections of a host that may have been closed while nobody looked."""
 
 
 class Auth(Protocol):
-    """Where a host's credentials come from."""
+    """Where a host's credentials come from. `is_callers`: from whoever is being answered now."""
+
+    @property
+    def is_callers(self) -> bool: ...
 
     async def headers(self) -> Mapping[str, str]: ...
 
@@ -59,6 +56,7 @@ class HeaderAuth:
 
     name: str
     value: str
+    is_callers = False
 
     async def headers(self) -> Mapping[str, str]:
         return {self.name: self.value}
@@ -85,24 +83,35 @@ def bearer(token: str) -> HeaderAuth:
 
 
 class Http:
-    """The clients of a process: one a host and event loop, each closed with its loop at the latest."""
+    """The clients of a process: one a host and event loop, each closed with its loop at the latest.
+
+    `timeouts` are every provider's, else each has its own, but for the `given` ones (`limits.timeouts`).
+    `backoff`: the most seconds before a call is repeated for the first time.
+    """
 
     def __init__(
         self,
         transport: httpx.AsyncBaseTransport | None = None,
         timeouts: Timeouts | None = None,
         backoff: float = 0.5,
+        given: Mapping[str, float] | None = None,
     ) -> None:
-        self.timeouts = timeouts or Timeouts()
-        self.backoff = backoff
+        self._timeouts = timeouts
+        self._given = given or {}
+        self._backoff = backoff
         self._transport = transport
+        self._retries: dict[str, Retries] = {}
+        self._kept: Counter[str] = Counter()
         self._clients: WeakKeyDictionary[
             asyncio.AbstractEventLoop, dict[str, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]]
         ] = WeakKeyDictionary()
 
+    def limits(self, provider: str) -> Timeouts:
+        return self._timeouts or timeouts(provider, self._given)
+
     async def client(self, url: str) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
-        host = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+        host = _origin(url)
         clients = self._clients.setdefault(loop, {})
         if host not in clients:
             client = self._connect(host)
@@ -112,10 +121,8 @@ class Http:
         return clients[host][0]
 
     def _connect(self, host: str) -> httpx.AsyncClient:
-        limit = self.timeouts
-        timeout = httpx.Timeout(max(limit.first_byte, limit.between_bytes), connect=limit.connect)
         transport = self._transport or _engine(host)
-        return httpx.AsyncClient(transport=transport, timeout=timeout, headers={"accept-encoding": "identity"})
+        return httpx.AsyncClient(transport=transport, timeout=FORM_SECONDS, headers={"accept-encoding": "identity"})
 
     async def _lifetime(self, host: str, client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
         """Closes the client when it is closed, or when its event loop shuts its async generators down."""
@@ -132,95 +139,101 @@ class Http:
     async def post_form(self, url: str, form: Mapping[str, str], user: str, password: str) -> Any:
         """The JSON answer to a form (OAuth token endpoints)."""
         client = await self.client(url)
-        with TypedErrors("oauth"):
-            response = await client.post(url, data=dict(form), auth=(user, password), timeout=30.0)
+        with TypedErrors("oauth", _host(url)):
+            async with client.stream("POST", url, data=dict(form), auth=(user, password)) as response:
+                content = await _read(response, LONGEST_COMPLAINT)
             if response.status_code >= 300:
-                raise error_of(response.status_code, response.content, response.headers, "oauth")
-            return parse(response.content, "oauth")
+                raise error_of(response.status_code, content, response.headers, "oauth")
+            return parse(content, "oauth")
 
     async def get(self, url: str, auth: Auth, provider: str) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body."""
+        """Status, headers and body, of which there may be more than is given."""
         client = await self.client(url)
-        with TypedErrors(provider):
-            response = await client.get(url, headers=dict(await auth.headers()), timeout=30.0)
-            return response.status_code, response.headers, response.content
+        with TypedErrors(provider, _host(url)):
+            async with client.stream("GET", url, headers=dict(await auth.headers())) as response:
+                return response.status_code, response.headers, await _read(response, LONGEST_ANSWER)
+
+    def retrying(
+        self, attempt: Attempt, provider: str, url: str, until: float = math.inf
+    ) -> AsyncGenerator[ProviderEvent, None]:
+        """The events of `attempt`, a call of this address, begun anew after a passing fault until there is one."""
+        retries = self._retries.setdefault(_origin(url), Retries(self._backoff))
+        return retries.stream(attempt, provider, self.limits(provider), until)
 
     @asynccontextmanager
     async def open(
-        self, url: str, body: object, auth: Auth, provider: str, headers: Mapping[str, str] | None = None
+        self, url: str, body: object, auth: Auth, this: Try, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[httpx.Response]:
-        """POST `body` and give the response with its head read and its body not. Raises `ProviderError`."""
+        """POST `body` and give the response with its head read and its body not. Raises `ProviderError`.
+
+        A credential that is refused is renewed once. A connection that was kept open may have been closed meanwhile,
+        which shows only when it is used: the request is sent once more on another one, which costs no attempt. A host
+        that has not answered since its connections were last lost is not given that.
+        """
         content = _encoded(body)
-        client = await self.client(url)
-        fresh = True
+        head = {"content-type": "application/json", **(headers or {})}
+        origin = _origin(url)
+        renewed = reopened = False
         while True:
-            credential = _sendable(await auth.headers(), provider)
-            head = {"content-type": "application/json", **(headers or {}), **credential}
-            with TypedErrors(provider, credential):
-                request = client.build_request("POST", url, content=content, headers=head)
-                response = await client.send(request, stream=True)
-                try:
-                    if response.status_code < 300:
-                        yield response
-                        return
-                    words = _without(credential, (await response.aread()).decode("utf-8", "replace")).encode()
-                    error = error_of(response.status_code, words, response.headers, provider)
-                finally:
-                    await response.aclose()
-            if not (fresh and isinstance(error, AuthError) and auth.renew(credential)):
-                raise error
-            fresh = False
-
-    async def payloads(self, response: httpx.Response, provider: str) -> AsyncGenerator[bytes, None]:
-        """The data of each server-sent event; a JSON answer is one. `between_bytes` bounds each wait."""
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        with TypedErrors(provider):
-            if kind.endswith("json"):
-                yield await response.aread()
-                return
-            if kind == "text/html":
-                raise BadResponse(
-                    f"a web page came instead of an answer: {quote(await response.aread())}",
-                    provider=provider,
-                )
-            # A response that a test's transport has made whole has no raw stream.
-            body = response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
-            chunks = _bounded(body, self.timeouts, provider)
-            async with aclosing(chunks), aclosing(events(chunks, provider)) as found:
-                async for data in found:
-                    yield data
-
-    async def retrying(self, attempt: Callable[[], AsyncGenerator[T, None]], provider: str) -> AsyncGenerator[T, None]:
-        """The events of `attempt()`, begun anew after a passing fault until the first event is there."""
-
-        async def begin() -> tuple[AsyncGenerator[T, None], T | None]:
-            stream = attempt()
+            credential = _sendable(await auth.headers(), this.provider)
             try:
-                async with _first_byte(self.timeouts.first_byte, provider):
-                    return stream, await anext(stream, None)
-            except BaseException:
-                await stream.aclose()
-                raise
+                with TypedErrors(this.provider, _host(url), credential):
+                    response = await self._sent(url, content, head, credential, this)
+                self._kept[origin] = min(self._kept[origin] + 1, MOST_KEPT)
+                break
+            except AuthError as error:
+                error.callers = auth.is_callers
+                if renewed or not auth.renew(credential):
+                    raise
+                renewed = True
+            except BadResponse as error:
+                if reopened or error.code != "upstream_disconnected" or not self._kept[origin]:
+                    raise
+                reopened = True
+                self._kept[origin] -= 1
+        with TypedErrors(this.provider, _host(url), credential):
+            try:
+                yield response
+            finally:
+                await response.aclose()
 
-        retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=self._wait,
-            retry=tenacity.retry_if_exception(_passing),
-            reraise=True,
-        )
-        begun: tuple[AsyncGenerator[T, None], T | None] = await retrying(begin)
-        stream, first = begun
-        async with aclosing(stream):
-            if first is not None:
-                yield first
-            async for event in stream:
-                yield event
+    async def _sent(
+        self, url: str, content: bytes, head: Mapping[str, str], credential: Mapping[str, str], this: Try
+    ) -> httpx.Response:
+        client = await self.client(url)
+        # Reading is bounded byte for byte, see `_chunks`, and all before it by the first event's limit.
+        timeout = httpx.Timeout(None, connect=this.limits.connect, pool=this.limits.connect)
+        headers = {**head, **credential}
+        request = client.build_request("POST", url, content=content, headers=headers, timeout=timeout)
+        response = await client.send(request, stream=True)
+        if response.status_code < 300:
+            return response
+        try:
+            words = await _read(response, LONGEST_COMPLAINT)
+        finally:
+            await response.aclose()
+        # Before it is cut to a quote, which could leave half a key.
+        words = without(credential, words.decode("utf-8", "replace")).encode()
+        raise error_of(response.status_code, words, response.headers, this.provider)
 
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, ProviderError) and error.retry_after is not None:
-            return error.retry_after
-        return tenacity.wait_random_exponential(multiplier=self.backoff, max=8)(state)
+    async def payloads(self, response: httpx.Response, this: Try) -> AsyncGenerator[bytes, None]:
+        """The data of each server-sent event; a JSON answer is one."""
+        provider = this.provider
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if packed := _encoding(response):
+            words = f"the answer is compressed ({quote(packed)}), which was not asked for"
+            raise BadResponse(words, provider=provider, retryable=False)
+        with TypedErrors(provider, response.url.host):
+            async with aclosing(_chunks(response, this)) as chunks:
+                if kind.endswith("json"):
+                    yield b"".join([chunk async for chunk in chunks])
+                    return
+                if kind == "text/html":
+                    page = b"".join([chunk async for chunk in chunks])
+                    raise BadResponse(f"a web page came instead of an answer: {quote(page)}", provider=provider)
+                async with aclosing(events(chunks, provider)) as found:
+                    async for data in found:
+                        yield data
 
 
 def warm() -> None:
@@ -269,109 +282,53 @@ def _sendable(headers: Mapping[str, str], provider: str) -> Mapping[str, str]:
     return headers
 
 
-def _without(credential: Mapping[str, str], text: str) -> str:
-    """Some providers say a wrong key back. A short one is no secret but a word, as "none" is."""
-    for value in credential.values():
-        secret = value.rpartition(" ")[2]
-        text = text.replace(secret, "[redacted]") if len(secret) > 5 else text
-    return text
+def _origin(url: str) -> str:
+    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
 
-class TypedErrors:
-    """Turns httpx's exceptions into `ProviderError`s. aiohttp's engine names causes coarsely (see `__cause__`), and
-    lets some of aiohttp's own through. `credential` is kept out of their words."""
-
-    def __init__(self, provider: str, credential: Mapping[str, str] | None = None) -> None:
-        self.provider = provider
-        self._credential = credential or {}
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        theirs = isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError)
-        if isinstance(error, Exception) and (theirs or type(error).__module__.startswith("aiohttp")):
-            raise _network_error(error, self.provider) from error
-        if isinstance(error, ProviderError):
-            error.message = _without(self._credential, error.message)
-            error.args = (error.message,)
+def _host(url: str) -> str:
+    """With its port, without a user's name and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _network_error(error: Exception, provider: str) -> ProviderError:
-    cause = error.__cause__ or error
-    name = type(cause).__name__
-    words = f"{name}: {quote(str(cause) or str(error))}" if str(cause) or str(error) else name
-    if "Certificate" in name or "SSL" in name or "CERTIFICATE_VERIFY_FAILED" in str(cause):
-        return ProviderDown(words, provider=provider, code="upstream_tls_error", retryable=False)
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return ProviderDown(words, provider=provider, retryable=False)
-    if "Timeout" in name:
-        return ProviderDown(words, provider=provider, code="upstream_timeout")
-    if isinstance(error, httpx.ReadError | httpx.RemoteProtocolError):
-        return BadResponse(f"the answer broke off: {words}", provider=provider, code="upstream_disconnected")
-    return ProviderDown(words, provider=provider)
+def _encoding(response: httpx.Response) -> str:
+    named = response.headers.get("content-encoding", "").strip().lower()
+    return "" if named == "identity" else named
 
 
-@asynccontextmanager
-async def _first_byte(seconds: float, provider: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise ProviderDown(f"no answer within {seconds:g} s", provider=provider, code="upstream_timeout") from error
+def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
+    # A response that a test's transport has made whole has no raw stream.
+    return response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
 
 
-async def _bounded(chunks: AsyncIterator[bytes], limits: Timeouts, provider: str) -> AsyncGenerator[bytes, None]:
-    """`chunks`, none of them waited for longer than `between_bytes` after the first."""
-    wait = limits.first_byte
+async def _read(response: httpx.Response, most: int) -> bytes:
+    """The body's beginning, as far as it comes: it only says more of what the status has said. b"" if compressed."""
+    body = bytearray()
+    with suppress(httpx.HTTPError, httpx.StreamError):
+        async for chunk in _raw(response):
+            body += chunk
+            if len(body) >= most:
+                break
+    return b"" if _encoding(response) else bytes(body[:most])
+
+
+async def _chunks(response: httpx.Response, this: Try) -> AsyncGenerator[bytes, None]:
+    """The body's bytes, each of them waited for as long as the try allows."""
+    body, size = _raw(response), 0
     while True:
+        until, _ = this.patience
         try:
-            async with asyncio.timeout(wait):
-                chunk = await anext(chunks, None)
+            async with asyncio.timeout_at(until) as limit:
+                chunk = await anext(body, None)
         except TimeoutError as error:
-            raise ProviderDown(f"silence for {wait:g} s", provider=provider, code="upstream_timeout") from error
+            if not limit.expired():
+                raise
+            raise late(this) from error
         if chunk is None:
             return
+        size += len(chunk)
+        if size > LONGEST_ANSWER:
+            words = f"an answer of more than {LONGEST_ANSWER >> 20} MiB"
+            code = "upstream_response_too_large"
+            raise BadResponse(words, provider=this.provider, code=code, retryable=False)
         yield chunk
-        wait = limits.between_bytes
-
-
-async def events(chunks: AsyncIterator[bytes], provider: str = "") -> AsyncGenerator[bytes, None]:
-    """The data of each server-sent event (WHATWG HTML 9.2), split as bytes so that only LF and CRLF end a line.
-
-    `str.splitlines` would also split on U+2028 and U+0085 inside JSON. What is left when the bytes end counts
-    as an event: a cut inside one then fails to parse.
-    """
-    buffer = bytearray()
-    data: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        start = max(len(buffer) - 1, 0)
-        buffer += chunk
-        if size + len(buffer) > LONGEST_EVENT + len(chunk):
-            raise BadResponse(
-                "an event is too long", provider=provider, code="upstream_response_too_large", retryable=False
-            )
-        if buffer.find(b"\n", start) < 0:
-            continue
-        *lines, rest = bytes(buffer).split(b"\n")
-        buffer = bytearray(rest)
-        for line in lines:
-            line = line.removesuffix(b"\r")
-            if line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-                size += len(line)
-            elif not line and data:
-                yield b"\n".join(data)
-                data.clear()
-                size = 0
-    if buffer.startswith(b"data:"):
-        data.append(bytes(buffer[5:]).removesuffix(b"\r").removeprefix(b" "))
-    if data:
-        yield b"\n".join(data)
-
-
-def _passing(error: BaseException) -> bool:
-    if not (isinstance(error, ProviderError) and error.retryable):
-        return False
-    return error.retry_after is None or error.retry_after <= LONGEST_RETRY_AFTER

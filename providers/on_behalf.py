@@ -27,12 +27,18 @@ class OnBehalf:
     def __init__(self, own: Auth) -> None:
         self._own = own
 
+    @property
+    def is_callers(self) -> bool:
+        return caller.get() is not ITSELF
+
     async def headers(self) -> Mapping[str, str]:
         token = caller.get()
         if token is ITSELF:
             return await self._own.headers()
         if not (isinstance(token, str) and token):
-            raise AuthError(MISSING, provider="databricks", code="user_token_missing")
+            error = AuthError(MISSING, provider="databricks", code="user_token_missing")
+            error.callers = True
+            raise error
         return await bearer(token).headers()
 
     def renew(self, sent: Mapping[str, str]) -> bool:

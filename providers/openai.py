@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ from providers.base import BadRequest, ModelInfo, ProviderError
 from providers.errors import parse, readable
 from providers.http import Auth, Http, bearer
 from providers.openai_answer import Answer
+from providers.retries import Try
 from settings import Settings, SettingsError
 
 USAGE_SECONDS = 5.0
@@ -119,7 +121,7 @@ class ChatCompletions:
         while True:
             tries, begun = len(self._refused), False
             try:
-                async with aclosing(self._http.retrying(lambda: self._attempt(request), self._provider)) as events:
+                async with aclosing(self._begun(request)) as events:
                     async for event in events:
                         begun = True
                         yield event
@@ -129,18 +131,21 @@ class ChatCompletions:
                 if begun or len(self._refused) == tries:
                     raise
 
+    def _begun(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
+        return self._http.retrying(partial(self._attempt, request), self._provider, self.url, request.deadline)
+
     def _learn(self, error: BadRequest) -> None:
         """Notes a field that this model does not take, if the error names one of ours (not one with a bad value)."""
         if _REFUSED.search(f"{error.code} {error.message}"):
             where = error.param or error.message
             self._refused |= {name for name in (*_OPTIONAL, *_RENAMED) if re.search(rf"\b{name}\b", where)}
 
-    async def _attempt(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
+    async def _attempt(self, request: Request, this: Try) -> AsyncGenerator[ProviderEvent, None]:
         provider = self._provider
         answer = self.answer({call.id for message in request.messages for call in message.calls})
-        opened = self._http.open(self.url, self.body(request), self._auth, provider)
+        opened = self._http.open(self.url, self.body(request), self._auth, this)
         try:
-            async with opened as response, aclosing(self._http.payloads(response, provider)) as payloads:
+            async with opened as response, aclosing(self._http.payloads(response, this)) as payloads:
                 while data := await _next(payloads, answer):
                     if data.strip() == b"[DONE]":
                         break

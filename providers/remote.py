@@ -6,7 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from messages import ProviderEvent, Request, SkillActivated, Step, Text, ToolCall, ToolEnd, ToolResult, ToolStart
+from messages import (
+    FellBack,
+    ProviderEvent,
+    Request,
+    SkillActivated,
+    Step,
+    Text,
+    ToolCall,
+    ToolEnd,
+    ToolResult,
+    ToolStart,
+)
 from providers.base import ModelInfo
 from providers.http import Auth, Http
 from providers.openai import ChatCompletions, Quirks
@@ -62,4 +73,6 @@ def _step(shown: Mapping[str, Any]) -> Step | None:
         case "tool_end":
             result = ToolResult(call.id, (Text(shown.get("result", "")),), bool(shown.get("is_error")))
             return ToolEnd(call, result, float(shown.get("seconds", 0)))
+        case "fell_back":
+            return FellBack(shown["model"], shown["instead_of"], shown.get("reason") or "")
     return None

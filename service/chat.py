@@ -18,6 +18,7 @@ from custom_tools import input_of
 from messages import (
     Compacted,
     Event,
+    FellBack,
     Finish,
     MadeFile,
     Reasoning,
@@ -62,12 +63,22 @@ class ChatAnswer:
         self._include_usage = include_usage
         self._usage = Usage()
         self._begun: set[int] = set()
-        head = orjson.dumps({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": model})
-        self._prefix = b"data: " + head[:-1] + b',"choices":'
+        self._prefix = self._head()
         self._suffix = (b',"usage":null' if include_usage else b"") + b"}\n\n"
+
+    def _head(self) -> bytes:
+        told = {"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model}
+        return b"data: " + orjson.dumps(told)[:-1] + b',"choices":'
+
+    def _stand_in(self, model: str) -> None:
+        """From here on the answer names the model that gives it, in the place of the one that was asked."""
+        self.model = model
+        self._prefix = self._head()
 
     def whole(self, finishes: Sequence[Finish]) -> dict[str, Any]:
         """The answer with a choice for each of the runs."""
+        for step in (step for finish in finishes for step in finish.steps if isinstance(step, FellBack)):
+            self._stand_in(step.model)
         answer = {
             "id": self.id,
             "object": "chat.completion",
@@ -132,6 +143,9 @@ class ChatAnswer:
                 return b""
             case ToolCallDelta():
                 return self._call_delta(index, event)
+            case FellBack(model):
+                self._stand_in(model)
+                return self._step(index, event)
             case Finish():
                 self._usage += event.usage
                 return self._whole_calls(index, event) + self._ended(index, event)
@@ -245,6 +259,8 @@ def activity_of(step: Step) -> dict[str, Any]:
                 "is_error": result.is_error,
                 "result": result.text[:SHOWN],
             }
+        case FellBack(model, instead_of, reason):
+            return {"type": "fell_back", "model": model, "instead_of": instead_of, "reason": reason or None}
         case Compacted(before, after):
             return {"type": "compacted", "tokens_before": before, "tokens_after": after}
         case Turn(number, usage, model):

@@ -54,10 +54,12 @@ def api_error(error: Exception, secrets: Sequence[str] = ()) -> ApiError:
 
 def _of_provider(error: ProviderError, secrets: Sequence[str]) -> ApiError:
     status, kind = next(((s, k) for t, s, k in _STATUS if isinstance(error, t)), (502, "api_error"))
-    if error.code == "upstream_timeout":
+    if error.code in ("upstream_timeout", "deadline_exceeded"):
         status = 504
     elif error.code == "request_too_large":
         status = 413
+    elif error.callers and error.status in (401, 403):
+        status, kind = error.status, "invalid_request_error"
     words = f"{error.provider}: {error.message}" if error.provider else error.message
     if error.request_id:
         words += f" (request {error.request_id})"
@@ -67,10 +69,11 @@ def _of_provider(error: ProviderError, secrets: Sequence[str]) -> ApiError:
 
 def _advice(error: ProviderError, status: int) -> dict[str, str]:
     """Whether, and when, the client should try again."""
-    if status in (429, 503) and error.retryable:
-        return {"retry-after": str(min(math.ceil(error.retry_after or 0) or 1, LONGEST_WAIT))}
-    # The call has been repeated here already: a client that repeats it too multiplies the load.
-    return {"x-should-retry": "false"} if status == 429 or status >= 500 else {}
+    passing = status in (429, 503) and error.retryable
+    waits = {"retry-after": str(min(math.ceil(error.retry_after or 0) or 1, LONGEST_WAIT))} if passing else {}
+    # The call has been repeated here already, as often as helps: a client that repeats it too multiplies the load.
+    final = status >= 500 or (status == 429 and (error.tried > 1 or not error.retryable))
+    return waits | ({"x-should-retry": "false"} if final else {})
 
 
 def redacted(text: str, secrets: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from agent.workspace import Workspace
 from agent_loop import Agent
 from bodies import ApiError
 from messages import Event, Finish, Message, Options, ToolSpec
-from providers import default_model, resolve
+from providers import default_model, resolve, resolve_all
 from providers.base import Provider
 from providers.http import Http
 from schemas import Extension
@@ -69,10 +69,11 @@ class Models:
 
     def __init__(self, settings: Settings, http: Http | None = None, provider: Provider | None = None) -> None:
         self._settings = settings
-        self._http = http or Http()
+        self._http = http or Http(given=dict(settings.timeouts))
         self.default = default_model(settings) if provider is None else provider.info.id
         self.skills = SkillStore(*(settings.skills if "skills" in settings.tools else ()))
-        provider = provider or resolve(self.default, settings, self._http)
+        provider = provider or resolve_all(self.default, settings, self._http)
+        self._globs = settings.allowed_models or settings.fallbacks
         self.mcp = mcp_servers(settings, self._http)
         more = self.mcp.tools if self.mcp else tuple
         how: dict[str, Any] = {"skills": self.skills, "groups": settings.tools, "settings": settings}
@@ -107,7 +108,7 @@ class Models:
     def names(self, grant: Grant = EVERYTHING) -> list[str]:
         """Those that can be listed, each once: a glob allows names that cannot."""
         skills = [f"{AGENT}:{name}" for name in self.skills.scan().skills if grant.has_skill(name)]
-        allowed = [name for name in self._settings.allowed_models if not set("*?[") & set(name)]
+        allowed = [name for name in self._globs if not set("*?[") & set(name)]
         return list(filter(grant.has_model, dict.fromkeys([AGENT, *skills, self.default, *allowed])))
 
     async def aclose(self) -> None:
@@ -120,7 +121,7 @@ class Models:
         return next((target for glob, target in self._settings.aliases if fnmatchcase(name, glob)), name)
 
     def _allowed(self, name: str) -> bool:
-        return any(fnmatchcase(name, glob) for glob in self._settings.allowed_models)
+        return any(fnmatchcase(name, glob) for glob in self._globs)
 
     def _plain_agent(self, name: str) -> Agent:
         if name not in self._plain:

@@ -13,6 +13,7 @@ from bodies import ApiError
 from custom_tools import input_of
 from messages import (
     Event,
+    FellBack,
     Finish,
     Message,
     ReasoningDelta,
@@ -98,6 +99,8 @@ class ResponseAnswer:
             case Finish():
                 yield from self._finish(event)
             case _:
+                if isinstance(event, FellBack):
+                    self.resource["model"] = event.model
                 self._steps.append(activity_of(event))
                 if self._activity:
                     yield self._event("skill_agent.activity", skill_agent=self._steps[-1])

@@ -138,10 +138,15 @@ async def test_a_refusal_after_tools_is_an_answer() -> None:
     assert provider.calls == 2
 
 
-async def test_an_empty_first_answer_is_an_empty_answer() -> None:
-    agent, provider = agent_of([Play([])])
+async def test_an_empty_first_answer_is_asked_for_again() -> None:
+    agent, provider = agent_of([Play([]), "Hello"])
     finish = await agent.run("hm")
-    assert (finish.text, finish.reason, finish.messages, provider.calls) == ("", "stop", (), 1)
+    assert (finish.text, finish.reason, finish.messages) == (
+        "Hello",
+        "stop",
+        (Message("assistant", (Text("Hello"),), "scripted/model"),),
+    )
+    assert spoken(provider.requests[0].messages) == spoken(provider.requests[1].messages) == [("user", "hm")]
 
 
 @pytest.mark.parametrize("stop", ["length", "content_filter"])

@@ -21,7 +21,8 @@ import pytest
 
 from messages import Request, TextDelta, user
 from providers.base import AuthError, BadResponse, ModelInfo, Overloaded, ProviderDown, ProviderError, RateLimited
-from providers.http import Auth, HeaderAuth, Http, Timeouts, bearer
+from providers.http import Auth, HeaderAuth, Http, bearer
+from providers.limits import Timeouts
 from providers.openai import ChatCompletions
 from tests.asking import Heard, ask, ask_often
 from tests.upstream import Reply, Upstream, chat_chunks, json_reply, sse, text_reply
@@ -136,6 +137,8 @@ async def test_a_kept_alive_connection_that_the_server_has_closed_is_opened_anew
 class _Opening:
     """A key that is asked for once an attempt: the server begins to listen with the last of them."""
 
+    is_callers = False
+
     def __init__(self, sock: socket.socket, at: int, context: ssl.SSLContext | None = None) -> None:
         self.attempts = 0
         self.port: int = sock.getsockname()[1]
@@ -225,13 +228,13 @@ async def test_a_wait_that_makes_no_sense_does_no_harm(up: Upstream, http: Http,
         assert (await ask(_model(http, up.url))).text == "Hello world"
 
 
-@pytest.mark.parametrize("told", ["61", "3600", "a date"])
-async def test_more_than_a_minute_is_not_waited_for(up: Upstream, http: Http, told: str) -> None:
+@pytest.mark.parametrize("told", ["31", "3600", "a date"])
+async def test_more_than_half_a_minute_is_not_waited_for(up: Upstream, http: Http, told: str) -> None:
     value = email.utils.formatdate(time.time() + 3600, usegmt=True) if told == "a date" else told
     up.always(_busy(429, retry_after=value))
     error = await _fails(_model(http, up.url))
     assert isinstance(error, RateLimited) and len(up.requests) == 1
-    assert error.retry_after == pytest.approx(61 if told == "61" else 3600, abs=5)
+    assert error.retry_after == pytest.approx(31 if told == "31" else 3600, abs=5)
 
 
 async def test_the_server_may_forbid_a_retry(up: Upstream, http: Http) -> None:
@@ -295,7 +298,7 @@ async def test_no_answer_in_time_is_a_time_out(up: Upstream, hasty: Http, reply:
     begun = time.monotonic()
     error = await _fails(_model(hasty, up.url))
     assert isinstance(error, ProviderDown) and (error.code, error.provider) == ("upstream_timeout", "openai")
-    assert len(up.requests) == 3 and 0.5 < time.monotonic() - begun < 2
+    assert len(up.requests) == 2 and 0.35 < time.monotonic() - begun < 2
     assert await asyncio.to_thread(up.wait_closed)
 
 
@@ -388,7 +391,7 @@ async def test_a_stream_that_is_closed_early_closes_the_connection(up: Upstream,
 
 
 async def test_cancelling_during_a_wait_ends_it(up: Upstream, http: Http) -> None:
-    up.reply(_busy(429, retry_after="50"))
+    up.reply(_busy(429, retry_after="25"))
     task = asyncio.create_task(ask(_model(http, up.url)))
     await asyncio.to_thread(up.wait_requests, 1)
     await asyncio.sleep(0.05)

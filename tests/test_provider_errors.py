@@ -93,7 +93,7 @@ LONG = "This model's maximum context length is 8192 tokens"
         (400, _claude("invalid_request_error", "prompt is too long: 9 tokens > 8"), ContextOverflow, None),
         (401, _claude("authentication_error"), AuthError, "upstream_auth_error"),
         (403, _claude("permission_error"), AuthError, "upstream_permission_denied"),
-        (402, _claude("billing_error"), BadRequest, "billing_error"),
+        (402, _claude("billing_error"), RateLimited, "insufficient_quota"),
         (413, _claude("request_too_large"), BadRequest, "request_too_large"),
         (404, _databricks("RESOURCE_DOES_NOT_EXIST"), NotFound, "model_not_found"),
         (403, _databricks("PERMISSION_DENIED"), AuthError, "upstream_permission_denied"),

@@ -51,9 +51,8 @@ def user(text: str) -> Json:
         chat_chunks("Let me see.", tool_calls=[("a1", "price", '{"a": 1}')]),
         chat_chunks("", tool_calls=[("a1", "write", '{"input": "print(1)"}')]),
         chat_chunks("cut", finish="length"),
-        chat_chunks(""),
     ],
-    ids=["text", "reasoning", "calls", "text-and-calls", "custom", "length", "nothing"],
+    ids=["text", "reasoning", "calls", "text-and-calls", "custom", "length"],
 )
 def test_whole_and_streamed_answers_say_the_same(up: Upstream, served: Service, chunks: list[Json]) -> None:
     tools = [FUNCTION, {"type": "custom", "name": "write"}, {"type": "web_search"}, {"type": "namespace", "x": 1}]

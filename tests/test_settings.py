@@ -20,6 +20,12 @@ HOME = Path(os.path.expanduser("~"))
 
 GOOD: dict[str, tuple[str, str, Any]] = {
     "SKILL_AGENT_MODEL": ("model", "local//models/qwen.gguf", "local//models/qwen.gguf"),
+    "SKILL_AGENT_FALLBACKS": ("fallbacks", "openai/a, local/b,openai/a", ("openai/a", "local/b")),
+    "SKILL_AGENT_TIMEOUTS": (
+        "timeouts",
+        "first_byte=90, databricks.whole=1.5",
+        (("first_byte", 90.0), ("databricks.whole", 1.5)),
+    ),
     "SKILL_AGENT_ALLOWED_MODELS": ("allowed_models", "openai/gpt-*, local/*,", ("openai/gpt-*", "local/*")),
     "SKILL_AGENT_MODEL_ALIASES": (
         "aliases",
@@ -71,6 +77,10 @@ GOOD: dict[str, tuple[str, str, Any]] = {
 }
 
 BAD: list[tuple[str, str, str]] = [
+    ("SKILL_AGENT_FALLBACKS", "openai/a,claude", "provider/model"),
+    ("SKILL_AGENT_TIMEOUTS", "first=3", "with a limit of connect, first_byte"),
+    ("SKILL_AGENT_TIMEOUTS", "google.connect=3", "provider.limit=seconds"),
+    ("SKILL_AGENT_TIMEOUTS", "whole=0", "seconds above 0"),
     ("SKILL_AGENT_MODEL", "gpt-5", "provider/model"),
     ("SKILL_AGENT_MODEL", "openai/", "databricks, anthropic, openai, azure, local"),
     ("SKILL_AGENT_MODEL", "acme/gpt", "provider/model"),
