@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nesting import DEEPEST, is_deeper
+
 S = TypeVar("S", bound="Shape")
-DEEPEST = 100
-"""Levels of a body: deeper ones can be read, but neither written again nor walked."""
 ESCAPE = re.compile(rb"\\u[dD][89abAB]XX\\u[dD][c-fC-F]XX|\\u[dD][89a-fA-F]XX|\\.".replace(b"XX", b"[0-9a-fA-F]{2}"))
 """A JSON escape: a pair of surrogates, half a pair, or any other."""
 
@@ -64,7 +63,7 @@ def parsed(body: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ApiError(400, "the body must be a JSON object", "invalid_type")
     found = {name: value for name, value in found.items() if value is not None}
-    if _is_deeper(found, DEEPEST):
+    if is_deeper(found):
         raise ApiError(400, f"the body is nested more than {DEEPEST} levels deep", "invalid_json")
     if b"\\u0000" in body:
         _refuse_nul(found)
@@ -119,20 +118,6 @@ def _place(steps: tuple[int | str, ...], at: Any, kind: str) -> str:
             place += f".{step}" if place else step
             at = at.get(step)
     return place
-
-
-def _is_deeper(found: Any, levels: int) -> bool:
-    """Looked at level by level, as what comes deep would end a recursion."""
-    level = [found]
-    for _ in range(levels):
-        level = [inner for each in level for inner in _below(each) if isinstance(inner, dict | list)]
-        if not level:
-            return False
-    return True
-
-
-def _below(found: Any) -> Iterable[Any]:
-    return found.values() if isinstance(found, dict) else found
 
 
 def _refuse_nul(at: Any, place: str = "") -> None:

@@ -28,7 +28,7 @@ from messages import (
     Usage,
 )
 from providers.base import BadResponse, ModelInfo
-from providers.errors import error_in, string
+from providers.errors import count, error_in, parse, quote, string
 
 STOPS: Mapping[str, Stop] = {
     "end_turn": "stop",
@@ -40,6 +40,9 @@ STOPS: Mapping[str, Stop] = {
     "refusal": "content_filter",
 }
 THINKING = ("thinking", "redacted_thinking")
+BELONGS = {"text_delta": "text", "thinking_delta": "thinking"}
+TOLD = ("id", "name", "input", "text", "thinking")
+"""Fields that are told while they come, so that nothing may change them afterwards."""
 
 
 class Answer:
@@ -52,6 +55,7 @@ class Answer:
         self._blocks: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, str] = {}
         self._positions: dict[int, int] = {}
+        self._ids: set[str] = set()
         self._usage: dict[str, Any] = {}
         self._stop = ""
         self._details: Mapping[str, Any] = {}
@@ -94,6 +98,8 @@ class Answer:
         self._usage.update({name: value for name, value in usage.items() if value is not None})
 
     def _open(self, index: int, block: dict[str, Any]) -> Iterator[ProviderEvent]:
+        if index in self._blocks:
+            raise BadResponse(f"a second block begins at index {index}", provider=self._provider)
         self._blocks[index] = block
         match block["type"]:
             case "text" if text := string(block.get("text")):
@@ -101,9 +107,17 @@ class Answer:
             case "thinking" if thinking := string(block.get("thinking")):
                 yield ReasoningDelta(thinking)
             case "tool_use":
+                self._name(block)
                 self._positions[index] = len(self._positions)
                 given = json.dumps(block["input"]) if block.get("input") else ""
-                yield ToolCallDelta(self._positions[index], string(block["id"]), string(block["name"]), given)
+                yield ToolCallDelta(self._positions[index], block["id"], block["name"], given)
+
+    def _name(self, block: Mapping[str, Any]) -> None:
+        """A call without an id of its own could not be answered."""
+        id = string(block["id"])
+        if not id or id in self._ids or not string(block["name"]):
+            raise BadResponse(f"a call without a name, or an id of its own: {quote(id)}", provider=self._provider)
+        self._ids.add(id)
 
     def _close(self, index: int) -> Iterator[ProviderEvent]:
         block = self._blocks.get(index)
@@ -113,6 +127,8 @@ class Answer:
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
         block = self._blocks[index]
+        if block["type"] != BELONGS.get(delta["type"], block["type"]):
+            raise BadResponse(f"{delta['type']} inside of another block", provider=self._provider)
         match delta["type"]:
             case "text_delta":
                 block["text"] = block.get("text", "") + delta["text"]
@@ -131,6 +147,8 @@ class Answer:
             case "citations_delta":
                 block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
             case _:
+                if block["type"] in (*THINKING, "text", "tool_use") and not delta.keys().isdisjoint(TOLD):
+                    raise BadResponse("a delta of an unknown kind changes what was told", provider=self._provider)
                 block.update({name: value for name, value in delta.items() if name != "type"})
 
     def _end(self) -> Iterator[ProviderEvent]:
@@ -165,7 +183,7 @@ class Answer:
                 rest = {k: v for k, v in block.items() if k not in ("type", "id", "name", "input")}
                 return ToolCall(block["id"], block["name"], written, rest or None)
         if self._inputs.get(index):
-            block["input"] = json.loads(self._inputs[index])
+            block["input"] = parse(self._inputs[index].encode(), self._provider)
         return ProviderBlock(block)
 
 
@@ -178,7 +196,7 @@ def _asked(block: Mapping[str, Any]) -> bool:
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """`input_tokens` leaves the cached ones out; ours counts them in, as OpenAI's does."""
     names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    uncached, output, read, write = (int(usage.get(name) or 0) for name in names)
-    reasoning = int((usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0)
+    uncached, output, read, write = (count(usage.get(name)) for name in names)
+    reasoning = count((usage.get("output_tokens_details") or {}).get("thinking_tokens"))
     input = uncached + read + write
     return Usage(input, output, read, write, reasoning, input + output)

@@ -126,7 +126,7 @@ def _begins_another(call: _Call, id: str, name: str, arguments: str) -> bool:
 def _whole(arguments: str) -> bool:
     try:
         json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

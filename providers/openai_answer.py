@@ -25,7 +25,7 @@ from messages import (
 )
 from providers.base import BadResponse, ModelInfo, Overloaded, ProviderDown
 from providers.calls import CallAssembler
-from providers.errors import error_in, string
+from providers.errors import count, error_in, string
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
@@ -61,6 +61,16 @@ class Answer:
         self._stop = ""
         self._usage = Usage()
         self._model = ""
+
+    def heard(self, payload: Any) -> list[ProviderEvent]:
+        """What `feed` yields. Behind the finish reason, what is not in the dialect is left out."""
+        news: list[ProviderEvent] = []
+        try:
+            news.extend(self.feed(payload))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            if not self.finished:
+                raise
+        return news
 
     def feed(self, payload: Any) -> Iterator[ProviderEvent]:
         if not isinstance(payload, dict):
@@ -171,12 +181,12 @@ def _logprobs(choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """Also with the names that Anthropic's and DeepSeek's usage has behind compatible gateways."""
     read, write = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
-    input, output = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    input, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     return Usage(
         input=input,
         output=output,
-        cache_read=int(read.get("cached_tokens") or usage.get("cache_read_input_tokens") or 0),
-        cache_write=int(read.get("cache_write_tokens") or usage.get("cache_creation_input_tokens") or 0),
-        reasoning=int(write.get("reasoning_tokens") or usage.get("reasoning_tokens") or 0),
-        total=int(usage.get("total_tokens") or input + output),
+        cache_read=count(read.get("cached_tokens") or usage.get("cache_read_input_tokens")),
+        cache_write=count(read.get("cache_write_tokens") or usage.get("cache_creation_input_tokens")),
+        reasoning=count(write.get("reasoning_tokens") or usage.get("reasoning_tokens")),
+        total=count(usage.get("total_tokens") or input + output),
     )
