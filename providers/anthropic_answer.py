@@ -160,7 +160,7 @@ class Answer:
         for index, position in self._positions.items():
             if not (self._inputs.get(index) or self._blocks[index].get("input")):
                 yield ToolCallDelta(position, arguments="{}")
-        parts = [self._part(index, block) for index, block in sorted(self._blocks.items())]
+        parts = [self._part(index, block) for index, block in self._blocks.items()]
         stop = STOPS.get(self._stop, "stop")
         if stop == "stop" and any(_asked(block) for block in self._blocks.values()):
             stop = "tool_calls"

@@ -59,7 +59,7 @@ def _changed(lines: list[bytes], chance: random.Random) -> bytes:
     if chance.random() < 0.2:
         _change_lines(lines, at, chance)
     else:
-        lines[at] = _written(_another(json.loads(lines[at]), chance), chance)
+        lines[at] = written(another(json.loads(lines[at]), chance), chance)
     return b"\n".join(lines)
 
 
@@ -76,14 +76,14 @@ def _change_lines(lines: list[bytes], at: int, chance: random.Random) -> None:
             lines.insert(at, b"[DONE]" if chance.random() < 0.3 else b"{}")
 
 
-def _written(value: Any, chance: random.Random) -> bytes:
+def written(value: Any, chance: random.Random) -> bytes:
     """Escaped, or as UTF-8 whatever the characters are."""
     if chance.random() < 0.5:
         return json.dumps(value).encode()
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def _another(value: Any, chance: random.Random) -> Any:
+def another(value: Any, chance: random.Random) -> Any:
     places = list(_places(value))
     at = chance.choice(places)
     match chance.randrange(6):
