@@ -42,6 +42,9 @@ class Faults(logging.Handler):
         super().__init__()
         self.told: list[str] = []
 
+    def install(self) -> None:
+        logging.getLogger().addHandler(self)
+
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info or record.levelno >= logging.ERROR:
             self.told.append(logging.Formatter().format(record))
@@ -66,12 +69,12 @@ class Fuzzed:
 
 
 def play(request: Received) -> Reply:
-    """A model that is well, whatever it is asked: words, or a call of a tool that it was given."""
+    """A model that is well, whatever it is asked: JSON, if need be, or a call of a tool that it was given."""
     asked = request.json
     tools = [tool["function"]["name"] for tool in asked.get("tools") or () if "function" in tool]
     said = asked["messages"][-1]["role"] == "tool"
     calls = [("call_9", tools[len(request.body) % len(tools)], "{}")] if tools and not said else []
-    return sse(chat_chunks("Well then.", "hm" if len(request.body) % 2 else "", calls))
+    return sse(chat_chunks("{}", "hm" if len(request.body) % 2 else "", calls))
 
 
 def stumble(request: Received) -> Reply:
@@ -98,7 +101,7 @@ def fuzzed(up: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
     skills: Path = tmp_path_factory.mktemp("skills")
     write_skill(skills, "tea")
     faults = Faults()
-    logging.getLogger().addHandler(faults)
+    faults.install()
     with service(up, skills=(skills,)) as server:
         server.client.timeout = httpx.Timeout(SLOWEST)
         found = Fuzzed(server, faults)
