@@ -17,7 +17,7 @@ IN_LINES = ("chat", "anthropic", "errors", "bodies")
 
 
 def main(name: str, options: list[str]) -> None:
-    with atheris.instrument_imports(include=[*OURS, "yaml", "frontmatter"], enable_loader_override=False):
+    with atheris.instrument_imports(include=OURS, enable_loader_override=False):
         from benchmarks.fuzz.targets import TARGETS
     from benchmarks.fuzz.mutation import changed
 

@@ -12,7 +12,7 @@ from tests.upstream import chat_chunks, claude_events
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT.parent / "shared" / "skill-corpus"
-LARGEST = 16 * 1024
+LARGEST = 4 * 1024
 """Bytes of a seed; larger ones only slow the fuzzer down."""
 CALLS = [("call_1", "price", '{"item": "tea"}'), ("", "weather", "{}")]
 USES = [("toolu_1", "price", {"item": "tea"}), ("toolu_2", "weather", {})]
