@@ -54,6 +54,8 @@ class Answer:
         self._provider = info.id.partition("/")[0]
         self._blocks: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, str] = {}
+        # A string that grows with each of a hundred thousand deltas is copied as often.
+        self._pieces: dict[int, list[str]] = {}
         self._positions: dict[int, int] = {}
         self._ids: set[str] = set()
         self._usage: dict[str, Any] = {}
@@ -131,11 +133,11 @@ class Answer:
             raise BadResponse(f"{delta['type']} inside of another block", provider=self._provider)
         match delta["type"]:
             case "text_delta":
-                block["text"] = block.get("text", "") + delta["text"]
+                self._add(index, block.get("text"), delta["text"])
                 if delta["text"]:
                     yield TextDelta(delta["text"])
             case "thinking_delta":
-                block["thinking"] = block.get("thinking", "") + delta["thinking"]
+                self._add(index, block.get("thinking"), delta["thinking"])
                 if delta["thinking"]:
                     yield ReasoningDelta(delta["thinking"])
             case "signature_delta":
@@ -150,6 +152,12 @@ class Answer:
                 if block["type"] in (*THINKING, "text", "tool_use") and not delta.keys().isdisjoint(TOLD):
                     raise BadResponse("a delta of an unknown kind changes what was told", provider=self._provider)
                 block.update({name: value for name, value in delta.items() if name != "type"})
+
+    def _add(self, index: int, begun: object, piece: object) -> None:
+        """To the text or thinking of a block, put together when it is needed."""
+        if not isinstance(piece, str):
+            raise TypeError(f"{type(piece).__name__} where a string belongs")
+        self._pieces.setdefault(index, [string(begun)]).append(piece)
 
     def _end(self) -> Iterator[ProviderEvent]:
         if not self._stop:
@@ -171,6 +179,8 @@ class Answer:
         yield Done(Message("assistant", tuple(parts), self._info.id), stop, usage_of(self._usage), self._model or "")
 
     def _part(self, index: int, block: dict[str, Any]) -> Part:
+        if index in self._pieces:
+            block[str(block["type"])] = "".join(self._pieces[index])
         match block["type"]:
             case "text":
                 return Text(string(block.get("text")), block if block.get("citations") else None)

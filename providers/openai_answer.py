@@ -54,7 +54,10 @@ class Answer:
     def __init__(self, info: ModelInfo, taken: set[str]) -> None:
         self._info = info
         self._provider = info.id.partition("/")[0]
-        self._text = self._reasoning = self._refusal = ""
+        # Pieces: a string that grows with each of a hundred thousand deltas is copied as often.
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
         self._reasoning_field = ""
         self._reasoning_told = False
         self._calls = CallAssembler(taken)
@@ -88,7 +91,7 @@ class Answer:
         yield from self._reason(delta)
         yield from self._content(delta.get("content"), _logprobs(choice))
         if refusal := delta.get("refusal"):
-            self._refusal += refusal
+            self._refusal.append(string(refusal))
             yield RefusalDelta(refusal)
         if delta.get("tool_calls"):
             yield from self._reasoned_whole()
@@ -106,7 +109,7 @@ class Answer:
                 return
 
     def _reasoned(self, text: str) -> ReasoningDelta:
-        self._reasoning += text
+        self._reasoning.append(string(text))
         return ReasoningDelta(text)
 
     def _reasoned_whole(self) -> Iterator[ReasoningDone]:
@@ -117,8 +120,9 @@ class Answer:
 
     @property
     def _reasoning_part(self) -> Reasoning:
-        echo = {self._reasoning_field: self._reasoning} if self._reasoning_field else None
-        return Reasoning(self._reasoning, echo)
+        text = "".join(self._reasoning)
+        echo = {self._reasoning_field: text} if self._reasoning_field else None
+        return Reasoning(text, echo)
 
     def _content(self, content: object, logprobs: tuple[Mapping[str, Any], ...]) -> Iterator[ProviderEvent]:
         """A string, or a list of parts: text, Mistral's `thinking`, Databricks' `reasoning` with a summary."""
@@ -131,7 +135,7 @@ class Answer:
                 yield self._reasoned(words)
             elif text := part.get("text"):
                 yield from self._reasoned_whole()
-                self._text += text
+                self._text.append(string(text))
                 yield TextDelta(text, logprobs)
 
     @property
@@ -148,9 +152,9 @@ class Answer:
         if self._reasoning:
             parts.append(self._reasoning_part)
         if self._text:
-            parts.append(Text(self._text))
+            parts.append(Text("".join(self._text)))
         if self._refusal:
-            parts.append(Refusal(self._refusal))
+            parts.append(Refusal("".join(self._refusal)))
         yield Done(Message("assistant", (*parts, *calls), self._info.id), stop, self._usage, self._model)
 
     def _stopped(self, called: bool) -> Stop:
