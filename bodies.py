@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nesting import DEEPEST
+
 S = TypeVar("S", bound="Shape")
-DEEPEST = 100
-"""Levels of a body: deeper ones can be read, but neither written again nor walked."""
 MOST = 100_000
 """Values of a body, whatever they are: 4 MiB can hold a million of them, which take many seconds to be looked at."""
 TOLD = 1000

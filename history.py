@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from messages import Message, Part, ProviderBlock, Reasoning, Text, ToolCall, ToolResult
+from nesting import is_deeper
 
 LOST = "No result was recorded for this call."
 
@@ -72,7 +73,8 @@ def unique(id: str, seen: set[str]) -> str:
 def valid_json(arguments: str) -> str:
     """`arguments` if it is a JSON object, else one that holds the text: an invalid one is refused for ever."""
     try:
-        if isinstance(json.loads(arguments or "{}"), dict):
+        found = json.loads(arguments or "{}")
+        if isinstance(found, dict) and not is_deeper(found):
             return arguments or "{}"
     except (ValueError, RecursionError):
         pass

@@ -72,7 +72,7 @@ class Structure:
             return call.arguments if call else None
         try:
             return json.dumps(json.loads(call.arguments)["answer"], ensure_ascii=False)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return call.arguments
 
     def fault(self, text: str) -> str:

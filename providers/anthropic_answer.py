@@ -29,7 +29,7 @@ from messages import (
     Usage,
 )
 from providers.base import BadResponse, ModelInfo
-from providers.errors import error_in, string
+from providers.errors import count, error_in, parse, quote, string
 
 STOPS: Mapping[str, Stop] = {
     "end_turn": "stop",
@@ -41,6 +41,9 @@ STOPS: Mapping[str, Stop] = {
     "refusal": "content_filter",
 }
 THINKING = ("thinking", "redacted_thinking")
+BELONGS = {"text_delta": "text", "thinking_delta": "thinking"}
+TOLD = ("id", "name", "input", "text", "thinking")
+"""Fields that are told while they come, so that nothing may change them afterwards."""
 
 
 class Answer:
@@ -52,6 +55,8 @@ class Answer:
         self._provider = info.id.partition("/")[0]
         self._blocks: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, str] = {}
+        # A string that grows with each of a hundred thousand deltas is copied as often.
+        self._pieces: dict[int, list[str]] = {}
         self._positions: dict[int, int] = {}
         self._ids: set[str] = set()
         self._usage: dict[str, Any] = {}
@@ -96,6 +101,8 @@ class Answer:
         self._usage.update({name: value for name, value in usage.items() if value is not None})
 
     def _open(self, index: int, block: dict[str, Any]) -> Iterator[ProviderEvent]:
+        if index in self._blocks:
+            raise BadResponse(f"a second block begins at index {index}", provider=self._provider)
         self._blocks[index] = block
         match block["type"]:
             case "text" if text := string(block.get("text")):
@@ -103,17 +110,20 @@ class Answer:
             case "thinking" if thinking := string(block.get("thinking")):
                 yield ReasoningDelta(thinking)
             case "tool_use":
+                self._name(block)
                 self._positions[index] = len(self._positions)
-                block["id"] = self._unique(string(block.get("id")))
                 given = json.dumps(block["input"]) if block.get("input") else ""
-                yield ToolCallDelta(self._positions[index], block["id"], string(block["name"]), given)
+                yield ToolCallDelta(self._positions[index], block["id"], block["name"], given)
 
-    def _unique(self, id: str) -> str:
-        """Compatible servers leave ids out, or give one to two calls."""
+    def _name(self, block: dict[str, Any]) -> None:
+        """Compatible servers leave ids out, or give one to two calls; a call without a name is none."""
+        id = string(block.get("id"))
+        if not string(block["name"]):
+            raise BadResponse(f"a call without a name: {quote(id)}", provider=self._provider)
         if not id or id in self._ids:
             id = f"toolu_{uuid.uuid4().hex[:24]}"
+        block["id"] = id
         self._ids.add(id)
-        return id
 
     def _close(self, index: int) -> Iterator[ProviderEvent]:
         block = self._blocks.get(index)
@@ -123,13 +133,15 @@ class Answer:
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> Iterator[ProviderEvent]:
         block = self._blocks[index]
+        if block["type"] != BELONGS.get(delta["type"], block["type"]):
+            raise BadResponse(f"{delta['type']} inside of another block", provider=self._provider)
         match delta["type"]:
             case "text_delta":
-                block["text"] = block.get("text", "") + delta["text"]
+                self._add(index, block.get("text"), delta["text"])
                 if delta["text"]:
                     yield TextDelta(delta["text"])
             case "thinking_delta":
-                block["thinking"] = block.get("thinking", "") + delta["thinking"]
+                self._add(index, block.get("thinking"), delta["thinking"])
                 if delta["thinking"]:
                     yield ReasoningDelta(delta["thinking"])
             case "signature_delta":
@@ -141,7 +153,15 @@ class Answer:
             case "citations_delta":
                 block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
             case _:
+                if block["type"] in (*THINKING, "text", "tool_use") and not delta.keys().isdisjoint(TOLD):
+                    raise BadResponse("a delta of an unknown kind changes what was told", provider=self._provider)
                 block.update({name: value for name, value in delta.items() if name != "type"})
+
+    def _add(self, index: int, begun: object, piece: object) -> None:
+        """To the text or thinking of a block, put together when it is needed."""
+        if not isinstance(piece, str):
+            raise TypeError(f"{type(piece).__name__} where a string belongs")
+        self._pieces.setdefault(index, [string(begun)]).append(piece)
 
     def _end(self) -> Iterator[ProviderEvent]:
         if not self._stop:
@@ -152,7 +172,7 @@ class Answer:
         for index, position in self._positions.items():
             if not (self._inputs.get(index) or self._blocks[index].get("input")):
                 yield ToolCallDelta(position, arguments="{}")
-        parts = [self._part(index, block) for index, block in sorted(self._blocks.items())]
+        parts = [self._part(index, block) for index, block in self._blocks.items()]
         stop = STOPS.get(self._stop, "stop")
         if stop == "stop" and any(_asked(block) for block in self._blocks.values()):
             stop = "tool_calls"
@@ -163,6 +183,8 @@ class Answer:
         yield Done(Message("assistant", tuple(parts), self._info.id), stop, usage_of(self._usage), self._model or "")
 
     def _part(self, index: int, block: dict[str, Any]) -> Part:
+        if index in self._pieces:
+            block[str(block["type"])] = "".join(self._pieces[index])
         match block["type"]:
             case "text":
                 return Text(string(block.get("text")), block if block.get("citations") else None)
@@ -175,7 +197,7 @@ class Answer:
                 rest = {k: v for k, v in block.items() if k not in ("type", "id", "name", "input")}
                 return ToolCall(block["id"], block["name"], written, rest or None)
         if self._inputs.get(index):
-            block["input"] = json.loads(self._inputs[index])
+            block["input"] = parse(self._inputs[index].encode(), self._provider)
         return ProviderBlock(block)
 
 
@@ -188,7 +210,7 @@ def _asked(block: Mapping[str, Any]) -> bool:
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """`input_tokens` leaves the cached ones out; ours counts them in, as OpenAI's does."""
     names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    uncached, output, read, write = (int(usage.get(name) or 0) for name in names)
-    reasoning = int((usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0)
+    uncached, output, read, write = (count(usage.get(name)) for name in names)
+    reasoning = count((usage.get("output_tokens_details") or {}).get("thinking_tokens"))
     input = uncached + read + write
     return Usage(input, output, read, write, reasoning, input + output)

@@ -119,14 +119,14 @@ def _begins_another(call: _Call, id: str, name: str, arguments: str) -> bool:
     if id and call.id and id != call.id:
         return True
     repeated = bool(id) and arguments == call.arguments
-    behind_whole = call.arguments != "{}" and _whole(call.arguments) and arguments.lstrip().startswith("{")
+    behind_whole = arguments.lstrip().startswith("{") and call.arguments != "{}" and _whole(call.arguments)
     return behind_whole and not repeated
 
 
 def _whole(arguments: str) -> bool:
     try:
         json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

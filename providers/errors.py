@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from messages import clean
+from nesting import DEEPEST, is_deeper
 from providers.base import (
     AuthError,
     BadRequest,
@@ -26,12 +27,20 @@ from providers.base import (
     RateLimited,
 )
 
+MOST_TOKENS = 2**53
 QUOTED = 500
 """Characters of a provider's own words that are passed on."""
 
 
 def parse(data: bytes, provider: str) -> Any:
-    """JSON. Lone surrogates, which some servers cut an emoji into, are mended."""
+    """JSON of at most `DEEPEST` levels. Lone surrogates, which some servers cut an emoji into, are mended."""
+    found = _parsed(data, provider)
+    if data.count(b"[") + data.count(b"{") > DEEPEST and is_deeper(found):
+        raise BadResponse(f"JSON nested more than {DEEPEST} levels deep", provider=provider)
+    return found
+
+
+def _parsed(data: bytes, provider: str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -54,6 +63,14 @@ def string(value: object) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     raise TypeError(f"{type(value).__name__} where a string belongs")
+
+
+def count(value: Any) -> int:
+    """A provider's number of tokens, 0 where it is null. Raises `ValueError` for one that no JSON of ours could say."""
+    found = int(value or 0)
+    if abs(found) > MOST_TOKENS:
+        raise ValueError("more tokens than there are")
+    return found
 
 
 def quote(words: bytes | str) -> str:
@@ -181,9 +198,10 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
             if math.isfinite(seconds):
                 return max(seconds, 0.0)
         except ValueError:
-            date = email.utils.parsedate_tz(value)
-            if date is not None:
-                return max(email.utils.mktime_tz(date) - time.time(), 0.0)
+            with suppress(ValueError, OverflowError):
+                date = email.utils.parsedate_tz(value)
+                if date is not None:
+                    return max(email.utils.mktime_tz(date) - time.time(), 0.0)
     return None
 
 

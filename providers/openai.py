@@ -150,7 +150,7 @@ class ChatCompletions:
                     if data.strip() == b"[DONE]":
                         break
                     with readable(provider):
-                        news = list(answer.feed(parse(data, provider)))
+                        news = answer.heard(parse(data, provider))
                     for event in news:
                         yield event
         except ProviderError:

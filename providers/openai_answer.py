@@ -25,7 +25,7 @@ from messages import (
 )
 from providers.base import BadResponse, ModelInfo, Overloaded, ProviderDown
 from providers.calls import CallAssembler
-from providers.errors import error_in, string
+from providers.errors import count, error_in, string
 
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
@@ -54,13 +54,26 @@ class Answer:
     def __init__(self, info: ModelInfo, taken: set[str]) -> None:
         self._info = info
         self._provider = info.id.partition("/")[0]
-        self._text = self._reasoning = self._refusal = ""
+        # Pieces: a string that grows with each of a hundred thousand deltas is copied as often.
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
         self._reasoning_field = ""
         self._reasoning_told = False
         self._calls = CallAssembler(taken)
         self._stop = ""
         self._usage = Usage()
         self._model = ""
+
+    def heard(self, payload: Any) -> list[ProviderEvent]:
+        """What `feed` yields. Behind the finish reason, what is not in the dialect is left out."""
+        news: list[ProviderEvent] = []
+        try:
+            news.extend(self.feed(payload))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            if not self.finished:
+                raise
+        return news
 
     def feed(self, payload: Any) -> Iterator[ProviderEvent]:
         if not isinstance(payload, dict):
@@ -78,7 +91,7 @@ class Answer:
         yield from self._reason(delta)
         yield from self._content(delta.get("content"), _logprobs(choice))
         if refusal := delta.get("refusal"):
-            self._refusal += refusal
+            self._refusal.append(string(refusal))
             yield RefusalDelta(refusal)
         if delta.get("tool_calls"):
             yield from self._reasoned_whole()
@@ -96,7 +109,7 @@ class Answer:
                 return
 
     def _reasoned(self, text: str) -> ReasoningDelta:
-        self._reasoning += text
+        self._reasoning.append(string(text))
         return ReasoningDelta(text)
 
     def _reasoned_whole(self) -> Iterator[ReasoningDone]:
@@ -107,8 +120,9 @@ class Answer:
 
     @property
     def _reasoning_part(self) -> Reasoning:
-        echo = {self._reasoning_field: self._reasoning} if self._reasoning_field else None
-        return Reasoning(self._reasoning, echo)
+        text = "".join(self._reasoning)
+        echo = {self._reasoning_field: text} if self._reasoning_field else None
+        return Reasoning(text, echo)
 
     def _content(self, content: object, logprobs: tuple[Mapping[str, Any], ...]) -> Iterator[ProviderEvent]:
         """A string, or a list of parts: text, Mistral's `thinking`, Databricks' `reasoning` with a summary."""
@@ -121,7 +135,7 @@ class Answer:
                 yield self._reasoned(words)
             elif text := part.get("text"):
                 yield from self._reasoned_whole()
-                self._text += text
+                self._text.append(string(text))
                 yield TextDelta(text, logprobs)
 
     @property
@@ -138,9 +152,9 @@ class Answer:
         if self._reasoning:
             parts.append(self._reasoning_part)
         if self._text:
-            parts.append(Text(self._text))
+            parts.append(Text("".join(self._text)))
         if self._refusal:
-            parts.append(Refusal(self._refusal))
+            parts.append(Refusal("".join(self._refusal)))
         yield Done(Message("assistant", (*parts, *calls), self._info.id), stop, self._usage, self._model)
 
     def _stopped(self, called: bool) -> Stop:
@@ -171,12 +185,12 @@ def _logprobs(choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """Also with the names that Anthropic's and DeepSeek's usage has behind compatible gateways."""
     read, write = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
-    input, output = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    input, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     return Usage(
         input=input,
         output=output,
-        cache_read=int(read.get("cached_tokens") or usage.get("cache_read_input_tokens") or 0),
-        cache_write=int(read.get("cache_write_tokens") or usage.get("cache_creation_input_tokens") or 0),
-        reasoning=int(write.get("reasoning_tokens") or usage.get("reasoning_tokens") or 0),
-        total=int(usage.get("total_tokens") or input + output),
+        cache_read=count(read.get("cached_tokens") or usage.get("cache_read_input_tokens")),
+        cache_write=count(read.get("cache_write_tokens") or usage.get("cache_creation_input_tokens")),
+        reasoning=count(write.get("reasoning_tokens") or usage.get("reasoning_tokens")),
+        total=count(usage.get("total_tokens") or input + output),
     )

@@ -79,7 +79,7 @@ def test_all_modules_are_looked_at() -> None:
     assert "providers.http" in reached("agent_loop") and "httpx" in reached("agent_loop")
 
 
-@pytest.mark.parametrize("module", ["messages", "setting_forms", "key_forms"])
+@pytest.mark.parametrize("module", ["messages", "nesting", "setting_forms", "key_forms"])
 def test_the_lowest_modules_import_nothing_of_ours(module: str) -> None:
     assert not ours(module)
 
@@ -116,6 +116,7 @@ def test_skills_and_tools_know_neither_providers_nor_settings() -> None:
 def test_providers_import_only_what_lies_below_them(module: str) -> None:
     assert {name for name in ours(module) if not name.startswith("providers")} <= {
         "messages",
+        "nesting",
         "history",
         "settings",
         "setting_forms",
