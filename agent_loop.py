@@ -47,6 +47,7 @@ from providers import default_model, resolve
 from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
+from skill_store.trust import Parent, Untrusted
 from tools import Tool, Toolbox, failed
 
 if TYPE_CHECKING:
@@ -64,10 +65,10 @@ class Agent:
     """A model with a system prompt, skills and tools. It keeps no conversation: each run is given its own.
 
     `model` is `provider/model`, or `provider` a ready one; without either the settings decide. `skills` are
-    folders that hold skill folders. `tools` are typed functions, sync or async; `more_tools` gives those that come and
-    go, such as MCP servers', for each run. `system_prompt` is text, or the
-    path of a file that is read anew for each run. `groups` are the built-in tools beside yours: skills, files, todos,
-    task. `transport` is an httpx transport to send requests through.
+    folders that hold skill folders, those of strangers as `Untrusted(folder)`. `tools` are typed functions, sync or
+    async; `more_tools` gives those that come and go, such as MCP servers', for each run. `system_prompt` is text, or
+    the path of a file that is read anew for each run. `groups` are the built-in tools beside yours: skills, files,
+    todos, task. `transport` is an httpx transport to send requests through.
     Raises `SettingsError` where the model's name or its credentials cannot be right.
     """
 
@@ -76,7 +77,7 @@ class Agent:
         model: str | None = None,
         *,
         provider: Provider | None = None,
-        skills: str | Path | Sequence[str | Path] | SkillStore = (),
+        skills: Parent | Sequence[Parent] | SkillStore = (),
         tools: Sequence[Callable[..., Any] | Tool] = (),
         more_tools: Callable[[], Sequence[Tool]] = tuple,
         system_prompt: str | Path | None = None,
@@ -90,7 +91,7 @@ class Agent:
     ) -> None:
         self.settings = settings or Settings.from_env()
         self.provider = provider or self._resolve(model, transport)
-        self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_paths(skills))
+        self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_parents(skills))
         self.tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in tools)
         self.groups = frozenset(groups)
         self._workshop = workshop
@@ -386,8 +387,8 @@ def _in_a_loop() -> bool:
     return True
 
 
-def _paths(skills: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
-    return (skills,) if isinstance(skills, str | Path) else skills
+def _parents(skills: Parent | Sequence[Parent]) -> Sequence[Parent]:
+    return (skills,) if isinstance(skills, Parent) else skills
 
 
-__all__ = ["Agent", "Event", "Finish", "Message", "Options", "Tool", "Turn"]
+__all__ = ["Agent", "Event", "Finish", "Message", "Options", "Tool", "Turn", "Untrusted"]

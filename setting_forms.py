@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 PROVIDERS = ("databricks", "anthropic", "openai", "azure", "local")
 TOOL_GROUPS = ("skills", "files", "todos", "task")
+TRUST = ("trusted", "untrusted")
+# A level that is misspelt would be a folder, and the one before it trusted.
+_LIKE_TRUST = re.compile(r"(?:un|not|non)?[-_ ]*trust(?:ed|s)?", re.IGNORECASE)
 
 
 def words(value: str) -> tuple[str, ...]:
@@ -61,8 +64,26 @@ def path(value: str) -> Path:
     return Path(os.path.expanduser(value))
 
 
-def paths(value: str) -> tuple[Path, ...]:
-    return tuple(path(part) for part in value.split(os.pathsep) if part)
+def skills(value: str) -> tuple[tuple[Path, bool], ...]:
+    """Folders as in PATH, each with whether it is trusted: `trusted` or `untrusted` stands behind a folder, and where
+    that is said of any, commas separate too.
+    """
+    words = value.split(os.pathsep)
+    if any(word.partition(",")[0] in TRUST for word in words[1:]):
+        words = [part.strip() for word in words for part in word.split(",")]
+    found: list[tuple[Path, bool]] = []
+    said = True
+    for word in filter(None, words):
+        if word in TRUST and not said:
+            found[-1], said = (found[-1][0], word == "trusted"), True
+        elif _LIKE_TRUST.fullmatch(word):
+            raise ValueError(
+                f"expected folders, each with :trusted or :untrusted behind it, or neither (a folder: ./{word})"
+            )
+        else:
+            found.append((path(word), True))
+            said = False
+    return tuple(found)
 
 
 def file(value: str) -> Path:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import setting_forms as forms
 from setting_forms import PROVIDERS, TOOL_GROUPS
+from skill_store.trust import Untrusted
 
 __all__ = ["PROVIDERS", "TOOL_GROUPS", "Limits", "Settings", "SettingsError"]
 HERE = Path(__file__).resolve().parent
@@ -50,8 +51,12 @@ class Settings:
     aliases: tuple[tuple[str, str], ...] = ()
     """SKILL_AGENT_MODEL_ALIASES: comma-separated `glob=model`, for clients with a fixed model name."""
 
-    skills: tuple[Path, ...] = (HERE / "skills",)
-    """SKILL_AGENT_SKILLS: folders that hold skill folders, separated as in PATH; the first of a name wins."""
+    skills: tuple[Path | Untrusted, ...] = (HERE / "skills",)
+    """SKILL_AGENT_SKILLS: folders that hold skill folders, separated as in PATH; the first of a name wins. Behind a
+    folder may stand `:untrusted` (or `:trusted`)."""
+
+    skills_lock: Path | None = None
+    """SKILL_AGENT_SKILLS_LOCK: a lock file for all skills. Unset: `skills.lock` beside each folder, if it is there."""
 
     system_prompt: Path = HERE / "system_prompt.md"
     """SKILL_AGENT_SYSTEM_PROMPT: a text file."""
@@ -163,7 +168,8 @@ class Settings:
             model=read("SKILL_AGENT_MODEL", forms.model, ""),
             allowed_models=read("SKILL_AGENT_ALLOWED_MODELS", forms.words, ()),
             aliases=read("SKILL_AGENT_MODEL_ALIASES", forms.aliases, ()),
-            skills=read("SKILL_AGENT_SKILLS", forms.paths, (HERE / "skills",)),
+            skills=read("SKILL_AGENT_SKILLS", _folders, (HERE / "skills",)),
+            skills_lock=read("SKILL_AGENT_SKILLS_LOCK", forms.path, None),
             system_prompt=read("SKILL_AGENT_SYSTEM_PROMPT", forms.file, HERE / "system_prompt.md"),
             tools=read("SKILL_AGENT_TOOLS", forms.groups, TOOL_GROUPS),
             max_turns=read("SKILL_AGENT_MAX_TURNS", forms.count, 50),
@@ -214,9 +220,25 @@ class Settings:
             self.azure_ad_token,
             self.databricks_token,
             self.databricks_client_secret,
-            urlsplit(self.store).password or "",
+            *(_password(url) for url in (self.store, *self.addresses)),
         )
         return tuple(value for value in held if value)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Of the providers; an address may carry a password."""
+        return self.openai_base_url, self.anthropic_base_url, self.azure_endpoint, self.databricks_host
+
+
+def _folders(value: str) -> tuple[Path | Untrusted, ...]:
+    return tuple(path if trusted else Untrusted(path) for path, trusted in forms.skills(value))
+
+
+def _password(url: str) -> str:
+    try:
+        return unquote(urlsplit(url).password or "")
+    except ValueError:
+        return ""
 
 
 class _Reader:

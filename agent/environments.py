@@ -77,7 +77,7 @@ class Environments:
         base, pip = str(self.python(())), [str(folder / "bin" / "python"), "-m", "pip", "--quiet"]
         for command in (
             [base, "-m", "venv", "--clear", str(folder)],
-            [*pip, "install", "--disable-pip-version-check", *packages],
+            [*pip, "install", "--disable-pip-version-check", "--", *packages],
         ):
             done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)  # noqa: S603
             if done.returncode:
@@ -92,8 +92,8 @@ class Environments:
 
 
 def wanted(skills: Sequence[Skill]) -> Iterator[tuple[Skill, str, tuple[str, ...]]]:
-    """The scripts of some skills that need packages."""
-    for skill in skills:
+    """The scripts of some skills that need packages. Those of strangers install nothing here."""
+    for skill in filter(lambda skill: skill.trusted, skills):
         for path in skill.files():
             if path.endswith(".py") and (packages := needed(skill, path)):
                 yield skill, path, packages

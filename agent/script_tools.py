@@ -28,6 +28,8 @@ KNOWN = re.compile(r"(python|python3|python3\.\d+|sh|bash|dash|node|perl|ruby)")
 MOST_FILES = 100
 """Files of a script that are taken over."""
 RESULTS = "results"
+PYTHON = ("-B", "-s", "-X", f"pycache_prefix={os.devnull}")
+"""Nothing compiled is written, or read: what lies in a __pycache__ is nobody's source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ def command_tools(workspace: Workspace, workshop: Workshop) -> list[Tool]:
 
 def has_scripts(skill: Skill) -> bool:
     """Whether anything can be run: by its folder or its ending, beside SKILL.md."""
+    if not skill.trusted:
+        return False
     try:
         with os.scandir(skill.folder) as entries:
             return any(entry.name == "scripts" or Path(entry.name).suffix in INTERPRETERS for entry in entries)
@@ -95,7 +99,7 @@ class _Scripts:
             private = Workspace(folder, self._workspace.quota)
             try:
                 await asyncio.to_thread(self._copy, files, private)
-                command, readable = self._command(chosen, script)
+                command, readable = await asyncio.to_thread(self._command, chosen, script)
                 before = stamps(private)
                 ran = await self._run([*command, *args], folder, [chosen.folder, *readable], stdin)
                 made = await asyncio.to_thread(self._take, private, before)
@@ -113,6 +117,8 @@ class _Scripts:
             raise ToolError(f"there is no skill {name!r}; there are: {', '.join(self._skills) or 'none'}")
         if name not in self._active:
             raise ToolError(f"activate {name} first: its instructions say how its scripts are used")
+        if not self._skills[name].trusted:
+            raise ToolError(f"{name} is from an untrusted folder: its scripts are not run")
         return self._skills[name]
 
     def _copy(self, files: Iterable[str], private: Workspace) -> None:
@@ -122,6 +128,7 @@ class _Scripts:
     def _command(self, skill: Skill, script: str) -> tuple[list[str], list[Path]]:
         """The interpreter with the script, and what it has to read."""
         try:
+            skill.refuse_changed()
             data = skill.read(script)
             interpreter = _interpreter(script, data)
             path = str(skill.folder / script)
@@ -129,7 +136,7 @@ class _Scripts:
                 return [_found(interpreter), path], []
             packages = needed(skill, script)
             python = self._workshop.environments.python(packages)
-            return [str(python), "-B", "-s", path], self._workshop.environments.readable(packages)
+            return [str(python), *PYTHON, path], self._workshop.environments.readable(packages)
         except SkillError as error:
             raise ToolError(f"{script} cannot be run: {error}") from error
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from agent.library import skill_store
 from agent.servers import mcp_servers
 from agent.workspace import Workspace
 from agent_loop import Agent
@@ -18,7 +19,6 @@ from providers.base import Provider
 from providers.http import Http
 from schemas import Extension
 from settings import Settings, SettingsError
-from skill_store import SkillStore
 
 AGENT = "skill-agent"
 KEPT = 64
@@ -60,7 +60,7 @@ class Models:
         self._settings = settings
         self._http = http or Http()
         self.default = default_model(settings) if provider is None else provider.info.id
-        self.skills = SkillStore(*(settings.skills if "skills" in settings.tools else ()))
+        self.skills = skill_store(settings)
         provider = provider or resolve(self.default, settings, self._http)
         self.mcp = mcp_servers(settings, self._http)
         more = self.mcp.tools if self.mcp else tuple
