@@ -25,7 +25,7 @@ from agent.allowance import refusal
 from agent.approval import Approve
 from agent.budget import Budget
 from agent.kit import own_tools
-from agent.opening import active_in, called_for, fitting, with_body, with_catalog
+from agent.opening import active_in, called_for, fitting, with_body, with_catalog, with_rule
 from agent.run import OutOfTime, Run, in_time
 from agent.structured import Structure, bare, complaint, refused
 from agent.workspace import Workspace
@@ -45,6 +45,7 @@ from messages import (
 from model_facts import facts
 from providers import default_model, resolve
 from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
+from redaction import Redaction
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
 from skill_store.trust import Parent, Untrusted
@@ -94,6 +95,7 @@ class Agent:
         self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_parents(skills))
         self.tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in tools)
         self.groups = frozenset(groups)
+        self._redact = Redaction(self.settings.secrets)
         self._workshop = workshop
         self._scratched: Path | None = None
         known = facts(self.provider.info.id, self.settings.models)
@@ -207,10 +209,11 @@ class Agent:
         )
         if info.tools:
             run.active |= {*active_in(run.messages), *([pinned] if pinned else ())}
-            run.messages = with_catalog(run.messages, prompt, skills, pinned)
             groups, more = ((), ()) if run.plain else (self.groups, self.more_tools())
             tools = own_tools(groups, run, skills, self.workshop, lambda task: self._delegate(run, skills, task))
-            run.offer(Toolbox(map(self._marked, (*tools, *self.tools, *more)), partial(_refusal, run, skills)))
+            tools = list(map(self._marked, (*tools, *self.tools, *more)))
+            run.messages = with_catalog(run.messages, with_rule(prompt, tools, skills), skills, pinned)
+            run.offer(Toolbox(tools, partial(_refusal, run, skills), self._redact))
         else:
             skill = skills.get(pinned) or fitting(run.messages, skills)
             run.messages = with_body(run.messages, prompt, skill, info)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -37,6 +37,7 @@ from defaults import data_folder, default_port, default_store
 from providers.base import Provider, ProviderError
 from providers.http import warm
 from providers.on_behalf import ITSELF, caller
+from redaction import Redaction
 from response_schemas import ResponseRequest
 from schemas import ChatRequest
 from service import about
@@ -64,9 +65,9 @@ DRAIN_SECONDS = 10
 """That answers may still take when the service is told to stop; Databricks kills after 15."""
 
 
-def _told(secrets: Sequence[str], error: Exception) -> ApiError:
+def _told(redact: Callable[[str], str], error: Exception) -> ApiError:
     """The error as the client may see it; what is ours to mend is in the log whole."""
-    found = api_error(error, secrets)
+    found = api_error(error, redact)
     if found.status == 500:
         log.error("an answer failed", exc_info=error)
     return found
@@ -146,7 +147,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
 def create_app(settings: Settings | None = None, provider: Provider | None = None) -> Starlette:
     """The service. `provider` answers instead of the settings' model. Raises `SettingsError`."""
     settings = settings or Settings.from_env()
-    told = partial(_told, settings.secrets)
+    told = partial(_told, Redaction(settings.secrets).whole)
     models, storage = Models(settings, provider=provider), Storage(settings.store)
     folder = _workspace_folder(settings)
     workspaces = Workspaces(folder, storage)
@@ -223,7 +224,7 @@ def _created() -> Starlette:
     """The app of the environment's settings; a setting that cannot be right ends the process with one line."""
     try:
         settings = Settings.from_env()
-        service_log.set_up(settings.log, settings.secrets)
+        service_log.set_up(settings.log, Redaction(settings.secrets))
         if settings.auth == "none":
             log.warning("SKILL_AGENT_AUTH=none: whoever can reach this service is served")
         store = settings.store or default_store()

@@ -34,15 +34,12 @@ conversation goes on, what is none."""
 def file_tools(workspace: Workspace) -> list[Tool]:
     """`ls`, `read_file`, `write_file`, `edit_file`, `glob` and `grep`."""
     files = _FileTools(workspace)
-    tools: tuple[Callable[..., str | Image], ...] = (
-        files.ls,
-        files.read_file,
-        files.write_file,
-        files.edit_file,
-        files.glob,
-        files.grep,
-    )
-    return [Tool.of(tool) for tool in tools]
+    looking: tuple[Callable[..., str | Image], ...] = (files.ls, files.read_file, files.glob, files.grep)
+    return [
+        *(Tool.of(tool, outside=True) for tool in looking),
+        Tool.of(files.write_file),
+        Tool.of(files.edit_file),
+    ]
 
 
 class _FileTools:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import unescape
 
 from agent.context import cut, recent, tokens
@@ -12,6 +12,7 @@ from messages import Message, Text
 from providers.base import ModelInfo
 from skill_store import Skill, activation_text, catalog_text, instructions
 from skill_store.match import match
+from tools import DATA_RULE, Tool
 
 ANSWER = 1024
 """Tokens kept free for the answer of a model with a small window."""
@@ -34,6 +35,12 @@ def with_catalog(messages: Sequence[Message], prompt: str, skills: Mapping[str, 
     if pinned:
         parts.append(activation_text(skills[pinned]))
     return _opened(messages, parts)
+
+
+def with_rule(prompt: str, tools: Iterable[Tool], skills: Mapping[str, Skill]) -> str:
+    """With what is to be done with text from outside, where some can come."""
+    outside = any(tool.outside for tool in tools) or not all(skill.trusted for skill in skills.values())
+    return f"{prompt}\n\n{DATA_RULE}" if outside else prompt
 
 
 def is_searched(skills: Mapping[str, Skill]) -> bool:

@@ -50,12 +50,12 @@ def script_tools(
 ) -> list[Tool]:
     """`run_skill_script` where a skill has something to run."""
     scripts = _Scripts(skills, active, workspace, workshop)
-    return [Tool.of(scripts.run_skill_script)] if any(map(has_scripts, skills.values())) else []
+    return [Tool.of(scripts.run_skill_script, outside=True)] if any(map(has_scripts, skills.values())) else []
 
 
 def command_tools(workspace: Workspace, workshop: Workshop) -> list[Tool]:
     """`execute`, where a model may run what it has written itself."""
-    return [Tool.of(_Scripts({}, (), workspace, workshop).execute)] if workshop.execute else []
+    return [Tool.of(_Scripts({}, (), workspace, workshop).execute, outside=True)] if workshop.execute else []
 
 
 def has_scripts(skill: Skill) -> bool:
