@@ -70,6 +70,8 @@ class Environments:
 
     def prepare(self, packages: Sequence[str]) -> Path:
         """Installs them, unless they are there. Raises `SkillError` with pip's last words."""
+        if options := [package for package in packages if package.startswith("-")]:
+            raise SkillError(f"{options[0]} is an option of pip and no package")
         folder = self._of(packages)
         if (folder / READY).exists():
             return folder

@@ -21,7 +21,7 @@ from providers.base import ModelInfo
 from providers.scripted import Line, ScriptedProvider, call
 from sandbox import Sandbox
 from settings import Settings
-from skill_store import SkillStore, Untrusted
+from skill_store import SkillError, SkillStore, Untrusted
 from skill_store.lock import LOCK_FILE
 from skill_store.locks import _SETTLED_NS
 from tests.agents import results_of, system_text, write_skill
@@ -171,7 +171,7 @@ def test_nothing_is_installed_for_a_stranger_and_no_package_is_an_option_of_pip(
     skills = SkillStore(tmp_path / "mine", Untrusted(tmp_path / "theirs")).scan().skills
     found = list(wanted(list(skills.values())))
     assert [skill.name for skill, _, _ in found] == ["mine-tea"]
-    with pytest.raises(Exception, match=r"cannot be installed: .*--help"):
+    with pytest.raises(SkillError, match="--help is an option of pip and no package"):
         Environments(tmp_path / "environments").prepare(found[0][2])
 
 
