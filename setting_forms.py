@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 PROVIDERS = ("databricks", "anthropic", "openai", "azure", "local")
 TOOL_GROUPS = ("skills", "files", "todos", "task")
@@ -162,9 +162,20 @@ def claude_api(value: str) -> str:
     return value
 
 
+def passwords(url: str) -> tuple[str, ...]:
+    """The one of an address, as it stands there and as it is meant."""
+    try:
+        found = urlsplit(url).password or ""
+    except ValueError:
+        return ()
+    return tuple(dict.fromkeys(value for value in (found, unquote(found)) if value))
+
+
 def url(value: str) -> str:
     if not is_address(value):
         raise ValueError("expected an address that begins with https:// (or http://)")
+    if "@" in urlsplit(value).netloc:
+        raise ValueError("expected an address without a user and a password: the key has a variable of its own")
     return value.rstrip("/")
 
 

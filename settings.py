@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import setting_forms as forms
 from setting_forms import PROVIDERS, TOOL_GROUPS
@@ -190,14 +189,18 @@ class Settings:
             store=read("SKILL_AGENT_STORE", forms.store, "", shown=forms.without_password),
             log=read("SKILL_AGENT_LOG", forms.log, ""),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
-            openai_base_url=read("OPENAI_BASE_URL", forms.url, "https://api.openai.com/v1"),
+            openai_base_url=read(
+                "OPENAI_BASE_URL", forms.url, "https://api.openai.com/v1", shown=forms.without_password
+            ),
             anthropic_api_key=read("ANTHROPIC_API_KEY", str, ""),
-            anthropic_base_url=read("ANTHROPIC_BASE_URL", forms.url, "https://api.anthropic.com"),
-            azure_endpoint=read("AZURE_OPENAI_ENDPOINT", forms.url, ""),
+            anthropic_base_url=read(
+                "ANTHROPIC_BASE_URL", forms.url, "https://api.anthropic.com", shown=forms.without_password
+            ),
+            azure_endpoint=read("AZURE_OPENAI_ENDPOINT", forms.url, "", shown=forms.without_password),
             azure_api_key=read("AZURE_OPENAI_API_KEY", str, ""),
             azure_ad_token=read("AZURE_OPENAI_AD_TOKEN", str, ""),
             azure_api_version=read("OPENAI_API_VERSION", str, ""),
-            databricks_host=read("DATABRICKS_HOST", forms.host, ""),
+            databricks_host=read("DATABRICKS_HOST", forms.host, "", shown=forms.without_password),
             databricks_token=read("DATABRICKS_TOKEN", str, ""),
             databricks_client_id=read("DATABRICKS_CLIENT_ID", str, ""),
             databricks_client_secret=read("DATABRICKS_CLIENT_SECRET", str, ""),
@@ -220,25 +223,13 @@ class Settings:
             self.azure_ad_token,
             self.databricks_token,
             self.databricks_client_secret,
-            *(_password(url) for url in (self.store, *self.addresses)),
+            *forms.passwords(self.store),
         )
         return tuple(value for value in held if value)
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Of the providers; an address may carry a password."""
-        return self.openai_base_url, self.anthropic_base_url, self.azure_endpoint, self.databricks_host
 
 
 def _folders(value: str) -> tuple[Path | Untrusted, ...]:
     return tuple(path if trusted else Untrusted(path) for path, trusted in forms.skills(value))
-
-
-def _password(url: str) -> str:
-    try:
-        return unquote(urlsplit(url).password or "")
-    except ValueError:
-        return ""
 
 
 class _Reader:

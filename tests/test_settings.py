@@ -146,6 +146,13 @@ def test_what_cannot_be_right_is_refused_in_one_line(name: str, value: str, acce
     assert len(words.splitlines()) == 1 and caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT", "DATABRICKS_HOST"])
+def test_an_address_with_a_password_is_refused_and_not_said_back(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"https://host/v1.*without a user and a password") as caught:
+        Settings.from_env({name: "https://who:sk-7@host/v1"})
+    assert "sk-7" not in str(caught.value)
+
+
 def test_a_home_that_cannot_be_found_is_no_error() -> None:
     read = Settings.from_env({"SKILL_AGENT_SKILLS": "~nobody-here/skills"})
     assert read.skills == (Path("~nobody-here/skills"),)
