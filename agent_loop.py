@@ -48,6 +48,7 @@ from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
 from redaction import Redaction
 from settings import Settings, SettingsError
 from skill_store import Skill, SkillError, SkillStore
+from skill_store.files import few, shown
 from skill_store.trust import Parent, Untrusted
 from tools import Tool, Toolbox, failed
 
@@ -198,7 +199,7 @@ class Agent:
         found = self.skills.scan().skills
         for name in (*(names or ()), *([activate] if activate else ())):
             if name not in found:
-                raise SkillError(f"there is no skill {name!r}; there are: {', '.join(found) or 'none'}")
+                raise SkillError(f"there is no skill {shown(name)}; there are: {few(found) or 'none'}")
         return {name: skill for name, skill in found.items() if names is None or name in names or name == activate}
 
     def _open(self, run: Run, skills: dict[str, Skill], pinned: str) -> None:

@@ -19,6 +19,7 @@ from defaults import data_folder
 from sandbox import Ran, Sandbox, SandboxError, remove
 from settings import Settings
 from skill_store import Skill, SkillError
+from skill_store.files import few, shown
 from tools import Tool, ToolError
 
 INTERPRETERS = {".py": "python3", ".sh": "sh", ".bash": "bash", ".js": "node", ".mjs": "node", ".cjs": "node"}
@@ -114,7 +115,7 @@ class _Scripts:
 
     def _skill(self, name: str) -> Skill:
         if name not in self._skills:
-            raise ToolError(f"there is no skill {name!r}; there are: {', '.join(self._skills) or 'none'}")
+            raise ToolError(f"there is no skill {shown(name)}; there are: {few(self._skills) or 'none'}")
         if name not in self._active:
             raise ToolError(f"activate {name} first: its instructions say how its scripts are used")
         if not self._skills[name].trusted:

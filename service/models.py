@@ -19,6 +19,7 @@ from providers.base import Provider
 from providers.http import Http
 from schemas import Extension
 from settings import Settings, SettingsError
+from skill_store.files import shown
 
 AGENT = "skill-agent"
 KEPT = 64
@@ -76,7 +77,7 @@ class Models:
             return found
         raise ApiError(
             404,
-            f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
+            f"The model {shown(name)} does not exist here; GET /v1/models lists those that do.",
             "model_not_found",
             "model",
         )

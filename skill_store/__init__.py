@@ -92,14 +92,17 @@ class SkillStore:
         """The skills as they are on disk now. Never raises for what the folders hold."""
         problems: list[Problem] = []
         cache: dict[str, _Loaded] = {}
-        found: dict[str, _Loaded] = {}
+        found: list[_Loaded] = []
         for parent in self.parents:
             lock = self._locks.of(parent)
+            inside: dict[str, _Loaded] = {}
             for folder, info in _discover(parent, problems.append):
-                cache[folder] = self._cached(folder, info)
-                found.setdefault(folder, self._admitted(cache[folder], parent, lock))
+                if folder not in cache:
+                    cache[folder] = self._cached(folder, info)
+                    inside[folder] = self._admitted(cache[folder], parent, lock)
+            found += sorted(inside.values(), key=_has_other_name)
         self._cache = cache
-        catalog = _catalog(sorted(found.values(), key=_is_strange), problems)
+        catalog = _catalog(sorted(found, key=_is_strange), problems)
         if catalog != self._last:
             self._last = catalog
         return self._last
@@ -135,6 +138,11 @@ class SkillStore:
         except SkillError as error:
             refusal = Problem(skill.file, 0, f"not loaded: {error}", "error")
             return replace(loaded, skill=None, problems=(*loaded.problems, refusal))
+
+
+def _has_other_name(loaded: _Loaded) -> bool:
+    """Than its folder: such a one takes no name from a skill beside it whose own it is."""
+    return loaded.skill is not None and loaded.skill.name != loaded.skill.folder.name
 
 
 def _is_strange(loaded: _Loaded) -> bool:
