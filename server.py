@@ -222,6 +222,9 @@ def __getattr__(name: str) -> Starlette:
 
 def _created() -> Starlette:
     """The app of the environment's settings; a setting that cannot be right ends the process with one line."""
+    from sandbox import hide_process
+
+    hide_process()  # from scripts that share our user: neither memory nor environment can be read
     try:
         settings = Settings.from_env()
         service_log.set_up(settings.log, Redaction(settings.secrets))
@@ -259,9 +262,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _bind(options.host, port)
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")
-    from sandbox import hide_process
-
-    hide_process()  # from scripts that share our user: neither memory nor environment can be read
     app = _created()
     print(f"http://{options.host}:{port}/v1", file=sys.stderr)  # noqa: T201
     uvicorn.run(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import setting_forms as forms
+from redaction import Redaction
 from setting_forms import PROVIDERS, TOOL_GROUPS
 from skill_store.trust import Untrusted
 
@@ -245,4 +246,5 @@ class _Reader:
         try:
             return parse(value)
         except ValueError as error:
-            raise SettingsError(name, str(error), shown(value)) from None
+            # Whoever has put a key into the wrong variable does not want to see it in a log.
+            raise SettingsError(name, str(error), Redaction().whole(shown(value))) from None

@@ -39,10 +39,14 @@ class _Formatter(logging.Formatter):
 
 
 def set_up(setting: str, redaction: Redaction) -> None:
-    """`setting` is SKILL_AGENT_LOG. Replaces what an earlier call has set up."""
+    """`setting` is SKILL_AGENT_LOG. Replaces what an earlier call has set up. Other libraries' complaints come to it
+    too, as they would else stand on stderr with all that they hold.
+    """
     kind, _, debug = setting.partition(":")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(kind == "json" or (not kind and not sys.stderr.isatty()), redaction))
+    root = logging.getLogger()
+    root.handlers = [*(other for other in root.handlers if not isinstance(other.formatter, _Formatter)), handler]
     for name in (NAME, "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

@@ -291,6 +291,25 @@ def test_the_canaries_were_there_to_be_found(scene: Scene) -> None:
     assert any(path.name == "store.db" for path, _ in scene.all_files())
 
 
+PROGRAM = """
+import asyncio, ctypes, logging, os, sys
+import server
+app = server.app
+logging.getLogger("asyncio").error("of a library: %s", os.environ["OPENAI_API_KEY"])
+logging.getLogger("aiohttp.client").warning("of another: %s", "Bearer abcdefghijklmnopqrstuvwxyz")
+print(ctypes.CDLL(None).prctl(3))
+"""
+
+
+def test_under_another_server_the_process_is_hidden_and_libraries_speak_through_the_filter(tmp_path: Path) -> None:
+    """As `uvicorn server:app` does it."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OPENAI_API_KEY": SECRETS["OPENAI_API_KEY"]}
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stderr.count("[redacted]") == 2 and "canary" not in done.stderr and "abcdefgh" not in done.stderr
+    assert done.stdout.split() == ["0" if sys.platform == "linux" else "1"]  # PR_GET_DUMPABLE
+
+
 def test_no_setting_that_holds_a_secret_is_left_out() -> None:
     """Of settings' own fields those are secret that their text does not show."""
     hidden = [field.name for field in fields(Settings) if not field.repr]

@@ -153,6 +153,11 @@ def test_an_address_with_a_password_is_refused_and_not_said_back(name: str) -> N
     assert "sk-7" not in str(caught.value)
 
 
+def test_a_key_in_the_wrong_variable_is_not_said_back() -> None:
+    with pytest.raises(SettingsError, match=r"SKILL_AGENT_MODEL is '\[redacted\]'"):
+        Settings.from_env({"SKILL_AGENT_MODEL": "sk-ant-api03-0123456789abcdef"})
+
+
 def test_a_home_that_cannot_be_found_is_no_error() -> None:
     read = Settings.from_env({"SKILL_AGENT_SKILLS": "~nobody-here/skills"})
     assert read.skills == (Path("~nobody-here/skills"),)
