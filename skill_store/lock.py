@@ -80,7 +80,7 @@ def write_lock(path: Path, folders: Iterable[str]) -> int:
 
     Raises SkillError where a skill cannot be locked or the file not be written.
     """
-    skills = {_key(path, folder): dict(sorted(digests_of(Path(folder)).items())) for folder in folders}
+    skills = {_key(path, folder): _sorted_digests(folder) for folder in folders}
     text = json.dumps({"version": VERSION, "skills": dict(sorted(skills.items()))}, indent=1, ensure_ascii=False)
     try:
         temporary = path.with_name(f"{path.name}.new")
@@ -89,6 +89,13 @@ def write_lock(path: Path, folders: Iterable[str]) -> int:
     except OSError as error:
         raise SkillError(f"{path} cannot be written: {error.strerror}") from error
     return len(skills)
+
+
+def _sorted_digests(folder: str) -> Digests:
+    try:
+        return dict(sorted(digests_of(Path(folder)).items()))
+    except SkillError as error:
+        raise SkillError(f"{folder}: {error}") from None
 
 
 def _key(path: Path, folder: str) -> str:

@@ -232,6 +232,14 @@ def test_what_tools_write_by_themselves_is_no_change(tmp_path: Path, locked: Pat
     assert list(SkillStore(tmp_path / "skills").scan().skills) == ["tea"]
 
 
+def test_a_skill_that_cannot_be_locked_is_named_and_the_lock_stays_as_it_was(tmp_path: Path, locked: Path) -> None:
+    before = (tmp_path / LOCK_FILE).read_bytes()
+    os.mkfifo(locked / "pipe")
+    with pytest.raises(SkillError, match=r"tea: 'pipe' is not a regular file"):
+        SkillStore(tmp_path / "skills").write_locks()
+    assert (tmp_path / LOCK_FILE).read_bytes() == before
+
+
 def test_a_skill_that_is_not_in_the_lock_is_not_loaded_until_it_is(tmp_path: Path, locked: Path) -> None:
     write_skill(tmp_path / "skills", "cake", "Bake.")
     store = SkillStore(tmp_path / "skills")
