@@ -14,7 +14,7 @@ SHORTEST = 6
 """Characters of a secret."""
 MOST = 256
 """Values that are known only for a while, such as tokens; the oldest are forgotten."""
-# "none", "ollama", "lm-studio": keys of local servers that are words and no secrets.
+# "ollama", "lm-studio": keys of local servers are words that files and tools may hold for other reasons.
 _WORD = re.compile(r"[A-Za-z_-]{1,11}")
 _FORMS = re.compile(
     r"\bsk-[A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic and their like
@@ -28,12 +28,14 @@ _FORMS = re.compile(
 class Redaction:
     """What is called with a text gives it back without the values it knows. Safe to be used by several threads.
 
-    A value is also known as JSON, addresses and Basic authentication write it. One that is short or a plain word is no
-    secret: hiding it would hide half of what is said.
+    A value is also known as JSON, addresses and Basic authentication write it. A plain word, such as a weak password,
+    is taken out of what is only read, and a short one is no secret: hiding it would hide half of what is said.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        secrets = tuple(secrets)
         self._lock = Lock()
+        self._words = tuple(value for value in secrets if len(value) >= SHORTEST and _WORD.fullmatch(value))
         self._kept = tuple(_spelled(secrets))
         self._passing: dict[str, None] = {}
         self._all = self._kept
@@ -58,8 +60,11 @@ class Redaction:
         return text
 
     def whole(self, text: str) -> str:
-        """For what is only read, such as the log: what has the form of a key is taken too."""
-        return _FORMS.sub(MARK, self(text))
+        """For what is only read, such as the log: words and what has the form of a key are taken too."""
+        text = self(text)
+        for word in self._words:
+            text = text.replace(word, MARK)
+        return _FORMS.sub(MARK, text)
 
 
 def _spelled(secrets: Iterable[str]) -> Iterator[str]:

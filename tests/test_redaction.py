@@ -36,6 +36,11 @@ def test_words_that_stand_for_no_key_are_left_in(word: str) -> None:
     assert Redaction([word])(text) == text
 
 
+def test_a_word_that_is_a_password_is_taken_out_of_what_is_only_read() -> None:
+    redact = Redaction(["swordfish"])
+    assert redact.whole("no swordfish here") == "no [redacted] here" and redact("a swordfish") == "a swordfish"
+
+
 def test_of_two_values_the_longer_one_is_taken_whole() -> None:
     assert Redaction(["secret-1", "secret-1-and-more"])("secret-1-and-more") == "[redacted]"
     late = Redaction(["secret-1"])
