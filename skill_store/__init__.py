@@ -26,7 +26,7 @@ from skill_store.reader import Problem, read_document
 from skill_store.rules import create, folder_name, head_problems, validate
 from skill_store.skill import Skill
 from skill_store.texts import activation_text, as_row, catalog_text, entry, instructions, one_line
-from skill_store.trust import Parent, Untrusted, is_below, is_trusted
+from skill_store.trust import Parent, Untrusted, is_below, is_trusted, roots_of
 
 __all__ = [
     "MAX_BYTES",
@@ -85,6 +85,7 @@ class SkillStore:
         self.parents = parents
         self._locks = Locks(lock)
         self._wary = any(isinstance(parent, Untrusted) for parent in parents)
+        self._roots: list[tuple[str, bool]] = []
         self._cache: dict[str, _Loaded] = {}
         self._last = Catalog(MappingProxyType({}), ())
 
@@ -93,6 +94,7 @@ class SkillStore:
         problems: list[Problem] = []
         cache: dict[str, _Loaded] = {}
         found: list[_Loaded] = []
+        self._roots = roots_of(self.parents) if self._wary else []
         for parent in self.parents:
             lock = self._locks.of(parent)
             inside: dict[str, _Loaded] = {}
@@ -129,7 +131,7 @@ class SkillStore:
         skill = loaded.skill
         if skill is None:
             return loaded
-        if self._wary and not is_trusted(str(skill.folder), parent, self.parents):
+        if self._wary and not is_trusted(str(skill.folder), parent, self._roots):
             skill = replace(skill, trusted=False)
         if lock is None:
             return loaded if skill is loaded.skill else replace(loaded, skill=skill)
@@ -160,7 +162,7 @@ def _discover(parent: Parent, report: Report) -> Iterator[tuple[str, os.stat_res
         if not queue:
             return
         folder, depth = queue.popleft()
-        if fence and not is_below(os.path.realpath(folder), fence):
+        if fence and os.path.islink(folder) and depth and not is_below(os.path.realpath(folder), fence):
             report(Problem(Path(folder), 0, "is a link that leaves an untrusted folder; it is not followed", "warning"))
         elif info := _skill_file(folder):
             yield folder, info

@@ -23,9 +23,13 @@ class Untrusted:
 Parent: TypeAlias = str | Path | Untrusted
 
 
-def is_trusted(real: str, found_in: Parent, parents: Sequence[Parent]) -> bool:
-    """Of a skill's real folder: as the deepest of the parents that it lies in, however it was found."""
-    roots = [(os.path.realpath(parent), not isinstance(parent, Untrusted)) for parent in parents]
+def roots_of(parents: Sequence[Parent]) -> list[tuple[str, bool]]:
+    """Where they really are, and whether they are trusted."""
+    return [(os.path.realpath(parent), not isinstance(parent, Untrusted)) for parent in parents]
+
+
+def is_trusted(real: str, found_in: Parent, roots: Sequence[tuple[str, bool]]) -> bool:
+    """Of a skill's real folder: as the deepest of the roots that it lies in, however it was found."""
     holding = [(len(root), not trusted) for root, trusted in roots if is_below(real, root)]
     return not max(holding)[1] if holding else not isinstance(found_in, Untrusted)
 
