@@ -26,7 +26,7 @@ from agent.approval import Approve
 from agent.budget import Budget
 from agent.deadline import OutOfTime, in_time
 from agent.kit import own_tools
-from agent.opening import active_in, called_for, fitting, with_body, with_catalog
+from agent.opening import active_in, called_for, fitting, with_body, with_catalog, with_rule
 from agent.run import Run
 from agent.structured import Structure, bare, complaint, refused
 from agent.workspace import Workspace
@@ -47,8 +47,10 @@ from messages import (
 from model_facts import facts
 from providers import default_model, resolve_all
 from providers.base import BadResponse, ContextOverflow, Provider, ProviderError
+from redaction import Redaction
 from settings import Settings, SettingsError
-from skill_store import Skill, SkillError, SkillStore
+from skill_store import Skill, SkillStore
+from skill_store.trust import Parent, Untrusted
 from tools import Tool, Toolbox, failed
 
 if TYPE_CHECKING:
@@ -66,10 +68,10 @@ class Agent:
     """A model with a system prompt, skills and tools. It keeps no conversation: each run is given its own.
 
     `model` is `provider/model`, or `provider` a ready one; without either the settings decide. `skills` are
-    folders that hold skill folders. `tools` are typed functions, sync or async; `more_tools` gives those that come and
-    go, such as MCP servers', for each run. `system_prompt` is text, or the
-    path of a file that is read anew for each run. `groups` are the built-in tools beside yours: skills, files, todos,
-    task. `transport` is an httpx transport to send requests through.
+    folders that hold skill folders, those of strangers as `Untrusted(folder)`. `tools` are typed functions, sync or
+    async; `more_tools` gives those that come and go, such as MCP servers', for each run. `system_prompt` is text, or
+    the path of a file that is read anew for each run. `groups` are the built-in tools beside yours: skills, files,
+    todos, task. `transport` is an httpx transport to send requests through.
     Raises `SettingsError` where the model's name or its credentials cannot be right.
     """
 
@@ -78,7 +80,7 @@ class Agent:
         model: str | None = None,
         *,
         provider: Provider | None = None,
-        skills: str | Path | Sequence[str | Path] | SkillStore = (),
+        skills: Parent | Sequence[Parent] | SkillStore = (),
         tools: Sequence[Callable[..., Any] | Tool] = (),
         more_tools: Callable[[], Sequence[Tool]] = tuple,
         system_prompt: str | Path | None = None,
@@ -92,9 +94,10 @@ class Agent:
     ) -> None:
         self.settings = settings or Settings.from_env()
         self.provider = provider or self._resolve(model, transport)
-        self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_paths(skills))
+        self.skills = skills if isinstance(skills, SkillStore) else SkillStore(*_parents(skills))
         self.tools = tuple(tool if isinstance(tool, Tool) else Tool.of(tool) for tool in tools)
         self.groups = frozenset(groups)
+        self._redact = Redaction(self.settings.secrets)
         self._workshop = workshop
         self._scratched: Path | None = None
         known = facts(self.provider.info.id, self.settings.models)
@@ -165,7 +168,7 @@ class Agent:
             workspace or self._scratch(),
         )
         run.approve, run.plain = approve, skills is not None and not (skills or activate)
-        found = self.skill_choice(skills, activate, among)
+        found = self.skills.choice(skills, activate, among)
         self._open(run, found, activate or called_for(said, found))
         for name in run.newly_active():
             yield run.step(SkillActivated(name))
@@ -194,18 +197,6 @@ class Agent:
             raise
         yield run.finish()
 
-    def skill_choice(
-        self, names: Collection[str] | None, activate: str = "", among: Collection[str] | None = None
-    ) -> dict[str, Skill]:
-        """The skills as they are on disk now, by name. Raises `SkillError` where one that is named is not there."""
-        found: Mapping[str, Skill] = self.skills.scan().skills
-        if among is not None:
-            found = {name: skill for name, skill in found.items() if any(fnmatchcase(name, glob) for glob in among)}
-        for name in (*(names or ()), *([activate] if activate else ())):
-            if name not in found:
-                raise SkillError(f"there is no skill {name!r}; there are: {', '.join(found) or 'none'}")
-        return {name: skill for name, skill in found.items() if names is None or name in names or name == activate}
-
     def _open(self, run: Run, skills: dict[str, Skill], pinned: str) -> None:
         """A model that calls tools chooses among the skills; for another the one that fits is chosen."""
         info = self.provider.info
@@ -214,10 +205,11 @@ class Agent:
         )
         if info.tools:
             run.active |= {*active_in(run.messages), *([pinned] if pinned else ())}
-            run.messages = with_catalog(run.messages, prompt, skills, pinned)
             groups, more = ((), ()) if run.plain else (self.groups, self.more_tools())
             tools = own_tools(groups, run, skills, self.workshop, lambda task: self._delegate(run, skills, task))
-            run.offer(Toolbox(map(self._marked, (*tools, *self.tools, *more)), partial(_refusal, run, skills)))
+            tools = list(map(self._marked, (*tools, *self.tools, *more)))
+            run.messages = with_catalog(run.messages, with_rule(prompt, tools, skills), skills, pinned)
+            run.offer(Toolbox(tools, partial(_refusal, run, skills), self._redact))
         else:
             skill = skills.get(pinned) or fitting(run.messages, skills)
             run.messages = with_body(run.messages, prompt, skill, info)
@@ -397,8 +389,8 @@ def _in_a_loop() -> bool:
     return True
 
 
-def _paths(skills: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
-    return (skills,) if isinstance(skills, str | Path) else skills
+def _parents(skills: Parent | Sequence[Parent]) -> Sequence[Parent]:
+    return (skills,) if isinstance(skills, Parent) else skills
 
 
-__all__ = ["Agent", "Event", "Finish", "Message", "Options", "Tool", "Turn"]
+__all__ = ["Agent", "Event", "Finish", "Message", "Options", "Tool", "Turn", "Untrusted"]

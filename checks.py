@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.library import skill_store
 from agent.servers import mcp_servers
 from defaults import default_port, default_store
 from model_facts import facts
@@ -20,7 +21,6 @@ from providers.remote import base_url
 from sandbox import Sandbox
 from setting_forms import without_password
 from settings import Settings, SettingsError
-from skill_store import SkillStore
 from terminal import FAILED, OK
 
 CONNECT_SECONDS = 5.0
@@ -54,7 +54,7 @@ def _python_packages() -> bool:
 
 
 def _skills(settings: Settings) -> bool:
-    catalog = SkillStore(*settings.skills).scan()
+    catalog = skill_store(settings).scan()
     errors = [problem for problem in catalog.problems if problem.level == "error"]
     for problem in errors:
         _line(False, "skills", str(problem))

@@ -4,7 +4,7 @@ python cli.py                              chat, with the agent in this process
 python cli.py -p "question"                one answer; piped text is added as context
 python cli.py --url URL [--api-key KEY]    chat with a server
 python cli.py skills list | skills show NAME | skills validate [PATH…] | skills new NAME
-python cli.py skills test [NAME…] [--model M]
+python cli.py skills lock | skills test [NAME…] [--model M]
 python cli.py models | doctor | serve [--port P]
 """
 
@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from agent.approval import TOOL as APPROVE
 from agent.approval import asked_about
+from agent.library import skill_store
 from agent.servers import mcp_servers
 from defaults import data_folder
 from messages import Finish, Message, Text, ToolResult, user
 from providers.base import ProviderError
 from settings import Settings, SettingsError
-from skill_store import SkillError, SkillStore, create, validate
+from skill_store import SkillError, SkillStore, as_row, create, validate
 from terminal import FAILED, INTERRUPTED, OK, allow, as_json, complain, introduce, note, show
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ def _skill_options(skills: argparse.ArgumentParser) -> None:
     testing.add_argument("--judge", metavar="M", default="", help="the model that judges (default: the one tested)")
     testing.add_argument("--json", action="store_true", help="print the results as one JSON object")
     testing.set_defaults(run=_test_skills)
+    locking = actions.add_parser("lock", help="write down the checksums of all skills, so that no other is used")
+    locking.set_defaults(run=_lock_skills)
     making = actions.add_parser("new", help="begin a skill")
     making.add_argument("name")
     making.set_defaults(run=_new_skill)
@@ -148,7 +151,7 @@ def _agent(options: argparse.Namespace, servers: McpServers | None) -> Agent:
     if options.url:
         provider = _remote(options, settings)
         return Agent(provider=provider, system_prompt=options.system or "", groups=(), settings=settings)
-    skills = settings.skills if "skills" in settings.tools else ()
+    skills = skill_store(settings)
     how: dict[str, Any] = {"groups": settings.tools, "system_prompt": options.system, "settings": settings}
     return Agent(options.model or None, skills=skills, more_tools=servers.tools if servers else tuple, **how)
 
@@ -260,25 +263,17 @@ def _ask() -> str | None:
 
 
 def _store() -> SkillStore:
-    return SkillStore(*Settings.from_env().skills)
+    return skill_store(Settings.from_env())
 
 
 def _list_skills(options: argparse.Namespace) -> int:
     catalog = _store().scan()
     if options.json:
-        rows = [
-            {
-                "name": skill.name,
-                "description": skill.description,
-                "path": str(skill.folder),
-                "problems": [str(problem) for problem in skill.problems],
-            }
-            for skill in catalog.skills.values()
-        ]
-        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        print(json.dumps(list(map(as_row, catalog.skills.values())), ensure_ascii=False, indent=2))
     else:
         for skill in catalog.skills.values():
-            print(f"{skill.name}\n    {' '.join(skill.description.split())}")
+            level = "" if skill.trusted else "  (untrusted: its scripts are not run)"
+            print(f"{skill.name}{level}\n    {' '.join(skill.description.split())}")
         if not catalog.skills:
             note("there are no skills; begin one with: python cli.py skills new NAME")
     for problem in catalog.problems:
@@ -299,7 +294,8 @@ def _show_skill(options: argparse.Namespace) -> int:
 
 def _validate_skills(options: argparse.Namespace) -> int:
     """Every problem as `file:line: level: message`; errors make the exit code 1."""
-    folders = [folder for path in options.path or Settings.from_env().skills for folder in _skill_folders(path)]
+    paths = options.path or map(Path, Settings.from_env().skills)
+    folders = [folder for path in paths for folder in _skill_folders(path)]
     problems = [problem for folder in folders for problem in validate(folder)]
     for problem in problems:
         print(problem)
@@ -344,7 +340,7 @@ async def _run_evals(options: argparse.Namespace, settings: Settings) -> int:
     from providers.scripted import Line, ScriptedProvider
     from skill_evals import SCRIPTED, run_evals
 
-    store = SkillStore(*settings.skills)
+    store = skill_store(settings)
     judge = Agent(options.judge, system_prompt="", settings=settings) if options.judge else None
     how: dict[str, Any] = {"skills": store, "groups": settings.tools, "settings": settings}
     agent = None if options.model == SCRIPTED else Agent(options.model or None, **how)
@@ -361,8 +357,14 @@ async def _run_evals(options: argparse.Namespace, settings: Settings) -> int:
             await each.aclose()
 
 
+def _lock_skills(_: argparse.Namespace) -> int:
+    for path, count in _store().write_locks().items():
+        print(f"{path}  {count} skills")
+    return OK
+
+
 def _new_skill(options: argparse.Namespace) -> int:
-    folder = create(Settings.from_env().skills[0], options.name)
+    folder = create(Path(Settings.from_env().skills[0]), options.name)
     print(folder / "SKILL.md")
     note("Edit it, then check it with: python cli.py skills validate " + str(folder))
     return OK

@@ -44,7 +44,8 @@ def _address(url: str) -> str:
         host = parts.hostname or ""
     except ValueError:
         host = ""
-    if not host or parts.scheme != "https":
+    # A backslash or a space leads some readers to another host than ours.
+    if not host or parts.scheme != "https" or not url.isprintable() or {" ", "\\"} & set(url):
         raise ValueError(f"{DATA}, or an https address")
     if _is_inside(host):
         raise ValueError("the address lies in a private network")

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -37,6 +37,7 @@ from defaults import data_folder, default_port, default_store
 from providers.base import Provider, ProviderError
 from providers.http import warm
 from providers.on_behalf import ITSELF, caller
+from redaction import Redaction
 from response_schemas import ResponseRequest
 from schemas import ChatRequest
 from service import about
@@ -72,9 +73,9 @@ CLOSING_SECONDS = 1
 CONNECTING_SECONDS = 10
 
 
-def _told(secrets: Sequence[str], error: Exception) -> ApiError:
+def _told(redact: Callable[[str], str], error: Exception) -> ApiError:
     """The error as the client may see it; what is ours to mend is in the log whole."""
-    found = api_error(error, secrets)
+    found = api_error(error, redact)
     if found.status == 500:
         log.error("an answer failed", exc_info=error)
     return found
@@ -175,7 +176,7 @@ def create_app(
 ) -> Starlette:
     """The service. `provider` answers instead of the settings' model. Raises `SettingsError`."""
     settings = settings or Settings.from_env()
-    told = partial(_told, settings.secrets)
+    told = partial(_told, Redaction(settings.secrets).whole)
     models, storage = Models(settings, provider=provider), Storage(settings.store)
     folder = _workspace_folder(settings)
     workspaces = Workspaces(folder, storage)
@@ -252,9 +253,12 @@ def __getattr__(name: str) -> Starlette:
 
 def _created() -> Starlette:
     """The app of the environment's settings; a setting that cannot be right ends the process with one line."""
+    from sandbox import hide_process
+
+    hide_process()  # from scripts that share our user: neither memory nor environment can be read
     try:
         settings = Settings.from_env()
-        service_log.set_up(settings.log, settings.secrets)
+        service_log.set_up(settings.log, Redaction(settings.secrets))
         if settings.auth == "none":
             log.warning("SKILL_AGENT_AUTH=none: whoever can reach this service is served")
         store = settings.store or default_store()
@@ -289,11 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _bind(options.host, port)
     except SettingsError as error:
         sys.exit(f"skill-agent: {error}")
-    from sandbox import hide_process
     from service.wire import Wire, allow_files
 
     allow_files()
-    hide_process()  # from scripts that share our user: neither memory nor environment can be read
     app = _created()
     app.state.drain.quits = True
     print(f"http://{options.host}:{port}/v1", file=sys.stderr)  # noqa: T201

@@ -6,11 +6,14 @@ import os
 import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 PROVIDERS = ("databricks", "anthropic", "openai", "azure", "local")
 LIMITS = ("connect", "first_byte", "between_bytes", "whole")
 TOOL_GROUPS = ("skills", "files", "todos", "task")
+TRUST = ("trusted", "untrusted")
+# A level that is misspelt would be a folder, and the one before it trusted.
+_LIKE_TRUST = re.compile(r"(?:un|not|non)?[-_ ]*trust(?:ed|s)?", re.IGNORECASE)
 
 
 def words(value: str) -> tuple[str, ...]:
@@ -63,8 +66,26 @@ def path(value: str) -> Path:
     return Path(os.path.expanduser(value))
 
 
-def paths(value: str) -> tuple[Path, ...]:
-    return tuple(path(part) for part in value.split(os.pathsep) if part)
+def skills(value: str) -> tuple[tuple[Path, bool], ...]:
+    """Folders as in PATH, each with whether it is trusted: `trusted` or `untrusted` stands behind a folder, and where
+    that is said of any, commas separate too.
+    """
+    words = value.split(os.pathsep)
+    if any(word.partition(",")[0] in TRUST for word in words[1:]):
+        words = [part.strip() for word in words for part in word.split(",")]
+    found: list[tuple[Path, bool]] = []
+    said = True
+    for word in filter(None, words):
+        if word in TRUST and not said:
+            found[-1], said = (found[-1][0], word == "trusted"), True
+        elif _LIKE_TRUST.fullmatch(word):
+            raise ValueError(
+                f"expected folders, each with :trusted or :untrusted behind it, or neither (a folder: ./{word})"
+            )
+        else:
+            found.append((path(word), True))
+            said = False
+    return tuple(found)
 
 
 def file(value: str) -> Path:
@@ -143,9 +164,20 @@ def claude_api(value: str) -> str:
     return value
 
 
+def passwords(url: str) -> tuple[str, ...]:
+    """The one of an address, as it stands there and as it is meant."""
+    try:
+        found = urlsplit(url).password or ""
+    except ValueError:
+        return ()
+    return tuple(dict.fromkeys(value for value in (found, unquote(found)) if value))
+
+
 def url(value: str) -> str:
     if not is_address(value):
         raise ValueError("expected an address that begins with https:// (or http://)")
+    if "@" in urlsplit(value).netloc:
+        raise ValueError("expected an address without a user and a password: the key has a variable of its own")
     return value.rstrip("/")
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
-from urllib.parse import urlsplit
 
 import setting_forms as forms
 from key_forms import ApiKey, Rate, keys, rates
+from redaction import Redaction
 from setting_forms import PROVIDERS, TOOL_GROUPS
+from skill_store.trust import Untrusted
 
 __all__ = ["PROVIDERS", "TOOL_GROUPS", "Limits", "Settings", "SettingsError"]
 HERE = Path(__file__).resolve().parent
@@ -59,8 +60,12 @@ class Settings:
     aliases: tuple[tuple[str, str], ...] = ()
     """SKILL_AGENT_MODEL_ALIASES: comma-separated `glob=model`, for clients with a fixed model name."""
 
-    skills: tuple[Path, ...] = (HERE / "skills",)
-    """SKILL_AGENT_SKILLS: folders that hold skill folders, separated as in PATH; the first of a name wins."""
+    skills: tuple[Path | Untrusted, ...] = (HERE / "skills",)
+    """SKILL_AGENT_SKILLS: folders that hold skill folders, separated as in PATH; the first of a name wins. Behind a
+    folder may stand `:untrusted` (or `:trusted`)."""
+
+    skills_lock: Path | None = None
+    """SKILL_AGENT_SKILLS_LOCK: a lock file for all skills. Unset: `skills.lock` beside each folder, if it is there."""
 
     system_prompt: Path = HERE / "system_prompt.md"
     """SKILL_AGENT_SYSTEM_PROMPT: a text file."""
@@ -188,7 +193,8 @@ class Settings:
             timeouts=read("SKILL_AGENT_TIMEOUTS", forms.timeouts, ()),
             allowed_models=read("SKILL_AGENT_ALLOWED_MODELS", forms.words, ()),
             aliases=read("SKILL_AGENT_MODEL_ALIASES", forms.aliases, ()),
-            skills=read("SKILL_AGENT_SKILLS", forms.paths, (HERE / "skills",)),
+            skills=read("SKILL_AGENT_SKILLS", _folders, (HERE / "skills",)),
+            skills_lock=read("SKILL_AGENT_SKILLS_LOCK", forms.path, None),
             system_prompt=read("SKILL_AGENT_SYSTEM_PROMPT", forms.file, HERE / "system_prompt.md"),
             tools=read("SKILL_AGENT_TOOLS", forms.groups, TOOL_GROUPS),
             max_turns=read("SKILL_AGENT_MAX_TURNS", forms.count, 50),
@@ -213,14 +219,18 @@ class Settings:
             drain_seconds=read("SKILL_AGENT_DRAIN_SECONDS", forms.seconds, 10.0),
             log=read("SKILL_AGENT_LOG", forms.log, ""),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
-            openai_base_url=read("OPENAI_BASE_URL", forms.url, "https://api.openai.com/v1"),
+            openai_base_url=read(
+                "OPENAI_BASE_URL", forms.url, "https://api.openai.com/v1", shown=forms.without_password
+            ),
             anthropic_api_key=read("ANTHROPIC_API_KEY", str, ""),
-            anthropic_base_url=read("ANTHROPIC_BASE_URL", forms.url, "https://api.anthropic.com"),
-            azure_endpoint=read("AZURE_OPENAI_ENDPOINT", forms.url, ""),
+            anthropic_base_url=read(
+                "ANTHROPIC_BASE_URL", forms.url, "https://api.anthropic.com", shown=forms.without_password
+            ),
+            azure_endpoint=read("AZURE_OPENAI_ENDPOINT", forms.url, "", shown=forms.without_password),
             azure_api_key=read("AZURE_OPENAI_API_KEY", str, ""),
             azure_ad_token=read("AZURE_OPENAI_AD_TOKEN", str, ""),
             azure_api_version=read("OPENAI_API_VERSION", str, ""),
-            databricks_host=read("DATABRICKS_HOST", forms.host, ""),
+            databricks_host=read("DATABRICKS_HOST", forms.host, "", shown=forms.without_password),
             databricks_token=read("DATABRICKS_TOKEN", str, ""),
             databricks_client_id=read("DATABRICKS_CLIENT_ID", str, ""),
             databricks_client_secret=read("DATABRICKS_CLIENT_SECRET", str, ""),
@@ -243,9 +253,13 @@ class Settings:
             self.azure_ad_token,
             self.databricks_token,
             self.databricks_client_secret,
-            urlsplit(self.store).password or "",
+            *forms.passwords(self.store),
         )
         return tuple(value for value in held if value)
+
+
+def _folders(value: str) -> tuple[Path | Untrusted, ...]:
+    return tuple(path if trusted else Untrusted(path) for path, trusted in forms.skills(value))
 
 
 class _Reader:
@@ -261,4 +275,5 @@ class _Reader:
         try:
             return parse(value)
         except ValueError as error:
-            raise SettingsError(name, str(error), shown(value)) from None
+            # Whoever has put a key into the wrong variable does not want to see it in a log.
+            raise SettingsError(name, str(error), Redaction().whole(shown(value))) from None

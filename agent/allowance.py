@@ -25,10 +25,18 @@ MEANT: Mapping[str, tuple[str, ...]] = {
 
 
 def refusal(tool: str, active: Iterable[Skill]) -> str:
-    """Why the tool may not be used now, "" where it may. What any of the narrowing skills names is left."""
-    narrowing = [skill for skill in active if skill.allowed_tools]
-    if not narrowing or tool in ALWAYS or any(_names(skill, tool) for skill in narrowing):
-        return ""
+    """Why the tool may not be used now, "" where it may. What any of the narrowing skills names is left; those that are
+    not trusted are asked by themselves, so that they widen nothing.
+    """
+    found = [skill for skill in active if skill.allowed_tools]
+    for trusted in (True, False):
+        narrowing = [skill for skill in found if skill.trusted == trusted]
+        if narrowing and tool not in ALWAYS and not any(_names(skill, tool) for skill in narrowing):
+            return _words(tool, narrowing)
+    return ""
+
+
+def _words(tool: str, narrowing: Iterable[Skill]) -> str:
     skills = ", ".join(f"{skill.name} ({' '.join(skill.allowed_tools)})" for skill in narrowing)
     return f"{tool} is not among the allowed tools of the active skill: {skills}"
 

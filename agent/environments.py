@@ -70,6 +70,8 @@ class Environments:
 
     def prepare(self, packages: Sequence[str]) -> Path:
         """Installs them, unless they are there. Raises `SkillError` with pip's last words."""
+        if options := [package for package in packages if package.startswith("-")]:
+            raise SkillError(f"{options[0]} is an option of pip and no package")
         folder = self._of(packages)
         if (folder / READY).exists():
             return folder
@@ -77,7 +79,7 @@ class Environments:
         base, pip = str(self.python(())), [str(folder / "bin" / "python"), "-m", "pip", "--quiet"]
         for command in (
             [base, "-m", "venv", "--clear", str(folder)],
-            [*pip, "install", "--disable-pip-version-check", *packages],
+            [*pip, "install", "--disable-pip-version-check", "--", *packages],
         ):
             done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)  # noqa: S603
             if done.returncode:
@@ -92,8 +94,8 @@ class Environments:
 
 
 def wanted(skills: Sequence[Skill]) -> Iterator[tuple[Skill, str, tuple[str, ...]]]:
-    """The scripts of some skills that need packages."""
-    for skill in skills:
+    """The scripts of some skills that need packages. Those of strangers install nothing here."""
+    for skill in filter(lambda skill: skill.trusted, skills):
         for path in skill.files():
             if path.endswith(".py") and (packages := needed(skill, path)):
                 yield skill, path, packages

@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from threading import Event
+from typing import TypeAlias
 
 from agent.search import MAX_MATCHES
 from agent.workspace import MIB, Entry, Missing, Workspace
@@ -34,18 +35,18 @@ _IMAGES = {
 conversation goes on, what is none."""
 
 
+Reading: TypeAlias = Callable[..., str | Image | Awaitable[str]]
+
+
 def file_tools(workspace: Workspace) -> list[Tool]:
     """`ls`, `read_file`, `write_file`, `edit_file`, `glob` and `grep`."""
     files = _FileTools(workspace)
-    tools: tuple[Callable[..., str | Image | Awaitable[str]], ...] = (
-        files.ls,
-        files.read_file,
-        files.write_file,
-        files.edit_file,
-        files.glob,
-        files.grep,
-    )
-    return [Tool.of(tool) for tool in tools]
+    reading: tuple[Reading, ...] = (files.ls, files.read_file, files.glob, files.grep)
+    return [
+        *(Tool.of(tool, outside=True) for tool in reading),
+        Tool.of(files.write_file),
+        Tool.of(files.edit_file),
+    ]
 
 
 class _FileTools:

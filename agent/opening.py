@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import unescape
 
 from agent.context import cut, recent, tokens
+from agent.skill_tools import ACTIVATE
 from messages import Message, Text
 from providers.base import ModelInfo
-from skill_store import Skill, activation_text, catalog_text
+from skill_store import Skill, activation_text, catalog_text, instructions
 from skill_store.match import match
+from tools import DATA_RULE, Tool
 
 ANSWER = 1024
 """Tokens kept free for the answer of a model with a small window."""
@@ -35,6 +37,12 @@ def with_catalog(messages: Sequence[Message], prompt: str, skills: Mapping[str, 
     return _opened(messages, parts)
 
 
+def with_rule(prompt: str, tools: Iterable[Tool], skills: Mapping[str, Skill]) -> str:
+    """With what is to be done with text from outside, where some can come."""
+    outside = any(tool.outside for tool in tools) or not all(skill.trusted for skill in skills.values())
+    return f"{prompt}\n\n{DATA_RULE}" if outside else prompt
+
+
 def is_searched(skills: Mapping[str, Skill]) -> bool:
     """Whether there are too many skills to name them all in the prompt: the model looks for them then."""
     return sum(tokens(f"{skill.name} {skill.description}") for skill in skills.values() if not skill.hidden) > CATALOG
@@ -42,7 +50,7 @@ def is_searched(skills: Mapping[str, Skill]) -> bool:
 
 def with_body(messages: Sequence[Message], prompt: str, skill: Skill | None, info: ModelInfo) -> list[Message]:
     """For a model that cannot call tools: the skill's instructions, and what fits of the conversation."""
-    ours = "\n\n".join(part for part in (prompt.strip(), skill.body().strip() if skill else "") if part)
+    ours = "\n\n".join(part for part in (prompt.strip(), instructions(skill).strip() if skill else "") if part)
     if not info.window:
         return _opened(messages, [ours])
     room = max(info.window - ANSWER, info.window // 2)
@@ -68,13 +76,22 @@ def called_for(messages: Sequence[Message], skills: Mapping[str, Skill]) -> str:
 
 def active_in(messages: Sequence[Message]) -> list[str]:
     """The skills whose instructions stand in the conversation."""
-    return [unescape(name) for m in messages for result in m.results for name in MARK.findall(result.text)]
+    return [unescape(name) for text in _loaded(messages) for name in MARK.findall(text)]
 
 
 def skills_in(messages: Sequence[Message]) -> dict[str, str]:
     """The instructions themselves, by the skill's name."""
-    found = (match for m in messages for result in m.results for match in WHOLE.finditer(result.text))
+    found = (match for text in _loaded(messages) for match in WHOLE.finditer(text))
     return {unescape(match[1]): match[0] for match in found}
+
+
+def _loaded(messages: Sequence[Message]) -> Iterator[str]:
+    """The results of loading a skill, and of nothing else: a file or a web page may look like one."""
+    loading: set[str] = set()
+    for message in messages:
+        if message.role == "assistant":
+            loading = {call.id for call in message.calls if call.name == ACTIVATE}
+        yield from (result.text for result in message.results if result.call_id in loading)
 
 
 def _opened(messages: Sequence[Message], parts: Sequence[str]) -> list[Message]:

@@ -305,7 +305,7 @@ class Run:
             return failed(call, "no more tools can be called for this answer"), 0.0
         result = await self.toolbox.run(call)
         if call.name != ACTIVATE:
-            result = fits(result, self.compaction.window, self.keep_result)
+            result = self.toolbox.marked(call, fits(result, self.compaction.window, self.keep_result))
         return warned(result, times), time.monotonic() - begun
 
     async def refuse(self, call: ToolCall) -> tuple[ToolResult, float]:

@@ -19,6 +19,7 @@ from defaults import data_folder
 from sandbox import Ran, Sandbox, SandboxError, remove
 from settings import Settings
 from skill_store import Skill, SkillError
+from skill_store.files import few, shown
 from tools import Tool, ToolError
 
 INTERPRETERS = {".py": "python3", ".sh": "sh", ".bash": "bash", ".js": "node", ".mjs": "node", ".cjs": "node"}
@@ -28,6 +29,8 @@ KNOWN = re.compile(r"(python|python3|python3\.\d+|sh|bash|dash|node|perl|ruby)")
 MOST_FILES = 100
 """Files of a script that are taken over."""
 RESULTS = "results"
+PYTHON = ("-B", "-s", "-X", f"pycache_prefix={os.devnull}")
+"""Nothing compiled is written, or read: what lies in a __pycache__ is nobody's source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,18 @@ def script_tools(
 ) -> list[Tool]:
     """`run_skill_script` where a skill has something to run."""
     scripts = _Scripts(skills, active, workspace, workshop)
-    return [Tool.of(scripts.run_skill_script)] if any(map(has_scripts, skills.values())) else []
+    return [Tool.of(scripts.run_skill_script, outside=True)] if any(map(has_scripts, skills.values())) else []
 
 
 def command_tools(workspace: Workspace, workshop: Workshop) -> list[Tool]:
     """`execute`, where a model may run what it has written itself."""
-    return [Tool.of(_Scripts({}, (), workspace, workshop).execute)] if workshop.execute else []
+    return [Tool.of(_Scripts({}, (), workspace, workshop).execute, outside=True)] if workshop.execute else []
 
 
 def has_scripts(skill: Skill) -> bool:
     """Whether anything can be run: by its folder or its ending, beside SKILL.md."""
+    if not skill.trusted:
+        return False
     try:
         with os.scandir(skill.folder) as entries:
             return any(entry.name == "scripts" or Path(entry.name).suffix in INTERPRETERS for entry in entries)
@@ -95,7 +100,7 @@ class _Scripts:
             private = Workspace(folder, self._workspace.quota)
             try:
                 await asyncio.to_thread(self._copy, files, private)
-                command, readable = self._command(chosen, script)
+                command, readable = await asyncio.to_thread(self._command, chosen, script)
                 before = stamps(private)
                 ran = await self._run([*command, *args], folder, [chosen.folder, *readable], stdin)
                 made = await asyncio.to_thread(self._take, private, before)
@@ -110,9 +115,11 @@ class _Scripts:
 
     def _skill(self, name: str) -> Skill:
         if name not in self._skills:
-            raise ToolError(f"there is no skill {name!r}; there are: {', '.join(self._skills) or 'none'}")
+            raise ToolError(f"there is no skill {shown(name)}; there are: {few(self._skills) or 'none'}")
         if name not in self._active:
             raise ToolError(f"activate {name} first: its instructions say how its scripts are used")
+        if not self._skills[name].trusted:
+            raise ToolError(f"{name} is from an untrusted folder: its scripts are not run")
         return self._skills[name]
 
     def _copy(self, files: Iterable[str], private: Workspace) -> None:
@@ -122,6 +129,7 @@ class _Scripts:
     def _command(self, skill: Skill, script: str) -> tuple[list[str], list[Path]]:
         """The interpreter with the script, and what it has to read."""
         try:
+            skill.refuse_changed()
             data = skill.read(script)
             interpreter = _interpreter(script, data)
             path = str(skill.folder / script)
@@ -129,7 +137,7 @@ class _Scripts:
                 return [_found(interpreter), path], []
             packages = needed(skill, script)
             python = self._workshop.environments.python(packages)
-            return [str(python), "-B", "-s", path], self._workshop.environments.readable(packages)
+            return [str(python), *PYTHON, path], self._workshop.environments.readable(packages)
         except SkillError as error:
             raise ToolError(f"{script} cannot be run: {error}") from error
 

@@ -11,7 +11,7 @@ from typing import Literal, ParamSpec, TypeVar
 from messages import Image, Text
 from skill_store import Skill, SkillError, activation_text
 from skill_store.find import find, found_text
-from tools import Tool, ToolError
+from tools import Tool, ToolError, as_data
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,7 +54,8 @@ def skill_tools(
         Args:
             path: relative to the skill's folder
         """
-        return _told(_file, _named(readable, skill), path)
+        found, chosen = _told(_file, _named(readable, skill), path), readable[skill]
+        return found if chosen.trusted or isinstance(found, Image) else Text(as_data(found.text))
 
     def find_skill(query: str) -> str:
         """Find skills by what they are for."""

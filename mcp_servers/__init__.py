@@ -53,8 +53,9 @@ class McpServers:
         """Returns when each server is connected or has had its time; those that fail are tried again behind that."""
         if self._servers:
             await asyncio.to_thread(importlib.import_module, "mcp")  # it takes a second
-        for name in ("mcp", "client"):  # the SDK's, which would else speak on stderr past our log
+        for name in ("mcp", "client"):  # the SDK's, which would else say whole messages on stderr and in our log
             logging.getLogger(name).addHandler(logging.NullHandler())
+            logging.getLogger(name).propagate = False
         self._tasks = [server.start() for server in self._servers]
         await asyncio.gather(*(server.tried() for server in self._servers))
 

@@ -27,6 +27,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SHORTEST_SECRET = 8
 """Characters; a shorter value is a switch, and hiding it would hide half of what is said."""
 LONG_PIECE = 16
+_CREDENTIAL = re.compile(r"key|token|secret|pass|auth|cred|cookie|session", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 Problem: TypeAlias = tuple[str, str]
 """Where in the file, and what."""
@@ -48,7 +49,9 @@ class Config:
     databricks: bool = False
     fault: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """The longest first."""
+    """All that may be one, the longest first."""
+    credentials: tuple[str, ...] = field(default=(), repr=False)
+    """Those that are one by their names: nothing that a server says holds them."""
 
     def asks(self, tool: str) -> bool:
         return self.ask is True or tool in self.asked
@@ -153,7 +156,8 @@ def _config(name: str, entry: _Entry, env: Mapping[str, str]) -> Config:
             timeout=entry.timeout,
             ask=entry.ask if isinstance(entry.ask, bool) else tuple(entry.ask),
             databricks=entry.databricks,
-            secrets=_secrets(url, [*values.values(), *headers.values(), *filled.used]),
+            secrets=_secrets(url, [*values.values(), *headers.values(), *filled.used.values()]),
+            credentials=_credentials(url, {**values, **headers, **filled.used}),
         )
     except ValueError as error:
         return Config(name, fault=str(error))
@@ -164,15 +168,14 @@ class _Filler:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
-        self.used: list[str] = []
+        self.used: dict[str, str] = {}
 
     def __call__(self, where: str, text: str) -> str:
         def value(found: re.Match[str]) -> str:
             name, otherwise = found.groups()
             if not self._env.get(name) and otherwise is None:
                 raise ValueError(f"{where}: ${{{name}}} is not set")
-            self.used.append(self._env.get(name) or otherwise or "")
-            return self.used[-1]
+            return self.used.setdefault(name, self._env.get(name) or otherwise or "")
 
         filled = _VARIABLE.sub(value, text)
         if "\0" in filled or (where.startswith("headers") and not filled.isprintable()):
@@ -186,6 +189,12 @@ def _secrets(url: str, values: Sequence[str]) -> tuple[str, ...]:
     pieces = {piece for piece in re.split(r"[/?&=@:#]", url) if len(piece) >= LONG_PIECE and piece != host}
     words = {word for value in values for word in (value, *value.split()) if len(word) >= SHORTEST_SECRET}
     return tuple(sorted(pieces | words, key=len, reverse=True))
+
+
+def _credentials(url: str, values: Mapping[str, str]) -> tuple[str, ...]:
+    named = [value for name, value in values.items() if _CREDENTIAL.search(name)]
+    pieces = [piece for piece in re.split(r"[/?&=@:#]", url) if len(piece) >= LONG_PIECE and re.search(r"\d", piece)]
+    return (*named, *(value.rpartition(" ")[2] for value in named), *pieces)
 
 
 def _address(url: str, databricks: bool) -> str:

@@ -18,7 +18,8 @@ from history import legal
 from mcp_servers.config import Config
 from mcp_servers.results import output
 from mcp_servers.wire import LOST, REFUSED, UNSENT, Authenticate, Unreachable, Unsent, transport
-from messages import ToolSpec, clean
+from messages import Image, Text, ToolSpec, clean
+from redaction import Redaction
 from tools import Output, Tool, ToolError
 
 log = logging.getLogger("skill_agent.mcp")
@@ -100,7 +101,8 @@ class Server:
     def __init__(self, config: Config, authenticate: Authenticate | None, connect_seconds: float, rest: float) -> None:
         self.config = config
         self.tools: tuple[Tool, ...] = ()
-        self._authenticate = authenticate
+        self._redact = Redaction(config.credentials)
+        self._authenticate = self._noting(authenticate) if authenticate else None
         self._limit = connect_seconds
         self._rest = rest
         self._mode = "legacy"
@@ -108,6 +110,14 @@ class Server:
         self._told: set[str] = set()
         self._warned = False
         self._session = _Session(lost=True)
+
+    def _noting(self, authenticate: Authenticate) -> Authenticate:
+        async def headers() -> Mapping[str, str]:
+            found = await authenticate()
+            self._redact.add(*(value.rpartition(" ")[2] for value in found.values()))
+            return found
+
+        return headers
 
     def start(self) -> asyncio.Task[None]:
         self._scope = anyio.CancelScope()
@@ -305,14 +315,19 @@ class Server:
             description = f"{description[: LONGEST_DESCRIPTION - 1]}…"
         parameters = {"type": "object", "properties": {}, **found.input_schema}
         spec = ToolSpec(legal(f"mcp__{self.config.name}__{name}"), description, parameters)
-        return Tool(spec, None, run, self.config.asks(name))
+        return Tool(spec, None, run, self.config.asks(name), outside=True)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Output:
         """A tool's output. Raises `ToolError`. Cancelling the caller's task cancels the request at the server."""
         try:
-            return output(await self._called(name, _plain(arguments)))
+            found = output(await self._called(name, _plain(arguments)))
+            return [self._shown(part) for part in found] if found else found
         except ToolError as error:
-            raise ToolError(self.config.hide(str(error))) from None
+            raise ToolError(self._redact(self.config.hide(str(error)))) from None
+
+    def _shown(self, part: Text | Image) -> Text | Image:
+        """A server may say back what it was given to let us in."""
+        return Text(self._redact(part.text)) if isinstance(part, Text) else part
 
     async def _called(self, name: str, arguments: dict[str, Any]) -> Any:
         """A call that has certainly not been made is made once more, over a new connection."""

@@ -78,7 +78,7 @@ class Auth:
     def _is_no_page(self, scope: Scope) -> bool:
         """Without keys a page on another site must not ask in the name of who looks at it."""
         origin = _header(scope, b"origin")
-        return not origin or origin in self._origins or _is_local(urlsplit(origin).hostname or "")
+        return not origin or origin in self._origins or _is_local(_host(origin))
 
     def _refusal(self) -> ApiError:
         if self._keys:
@@ -108,6 +108,13 @@ def _matching(key: bytes, known: Sequence[ApiKey]) -> ApiKey | None:
 
 def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for header, value in scope["headers"] if header == name), "")
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(scope: Scope) -> bool:

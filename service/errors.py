@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent.structured import SchemaError
 from bodies import ApiError
@@ -32,27 +32,25 @@ _STATUS: Sequence[tuple[type[ProviderError], int, str]] = (
 )
 LONGEST_WAIT = 120
 """Seconds; OpenAI's clients do not try again at all where they are told more."""
-SHORTEST = 6
-"""Characters of a secret."""
 
 
-def api_error(error: Exception, secrets: Sequence[str] = ()) -> ApiError:
-    """`error` as the client may see it: no secret, no traceback."""
+def api_error(error: Exception, redact: Callable[[str], str] = str) -> ApiError:
+    """`error` as the client may see it: no traceback, and its words as `redact` leaves them."""
     match error:
         case ApiError():
             return error
         case ProviderError():
-            return _of_provider(error, secrets)
+            return _of_provider(error, redact)
         case SkillError():
             return ApiError(400, str(error), "skill_not_found", "skill_agent")
         case SchemaError():
             return ApiError(400, str(error), "invalid_value", "response_format.json_schema.schema")
         case SettingsError():
-            return ApiError(500, redacted(str(error), secrets), "misconfigured", type="api_error")
+            return ApiError(500, redact(str(error)), "misconfigured", type="api_error")
     return ApiError(500, "the server failed; its log says more", "internal_error", type="api_error")
 
 
-def _of_provider(error: ProviderError, secrets: Sequence[str]) -> ApiError:
+def _of_provider(error: ProviderError, redact: Callable[[str], str]) -> ApiError:
     status, kind = next(((s, k) for t, s, k in _STATUS if isinstance(error, t)), (502, "api_error"))
     if error.code in ("upstream_timeout", "deadline_exceeded"):
         status = 504
@@ -63,7 +61,7 @@ def _of_provider(error: ProviderError, secrets: Sequence[str]) -> ApiError:
     words = f"{error.provider}: {error.message}" if error.provider else error.message
     if error.request_id:
         words += f" (request {error.request_id})"
-    words, code, param = (redacted(text, secrets) for text in (words, error.code, error.param))
+    words, code, param = map(redact, (words, error.code, error.param))
     return ApiError(status, words, code, param or None, kind, _advice(error, status))
 
 
@@ -74,10 +72,3 @@ def _advice(error: ProviderError, status: int) -> dict[str, str]:
     # The call has been repeated here already, as often as helps: a client that repeats it too multiplies the load.
     final = status >= 500 or (status == 429 and (error.tried > 1 or not error.retryable))
     return waits | ({"x-should-retry": "false"} if final else {})
-
-
-def redacted(text: str, secrets: Sequence[str]) -> str:
-    """Without `secrets`; a short one is no secret but a word, such as the key "none" of a local server."""
-    for secret in secrets:
-        text = text.replace(secret, "[redacted]") if len(secret) >= SHORTEST else text
-    return text

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Sequence
 
 import orjson
 
-from service.errors import redacted
+from redaction import Redaction
 
 NAME = "skill_agent"
 EXTRA = ("request_id", "method", "path", "status", "ms", "caller")
@@ -17,16 +16,16 @@ EXTRA = ("request_id", "method", "path", "status", "ms", "caller")
 
 
 class _Formatter(logging.Formatter):
-    def __init__(self, json: bool, secrets: Sequence[str]) -> None:
+    def __init__(self, json: bool, redaction: Redaction) -> None:
         super().__init__()
         self._json = json
-        self._secrets = secrets
+        self._redact = redaction.whole
 
     def format(self, record: logging.LogRecord) -> str:
         words = record.getMessage()
         if record.exc_info:
             words += "\n" + self.formatException(record.exc_info)
-        return redacted(self._as_json(record, words) if self._json else self._as_text(record, words), self._secrets)
+        return self._redact(self._as_json(record, words) if self._json else self._as_text(record, words))
 
     def _as_json(self, record: logging.LogRecord, words: str) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
@@ -39,11 +38,15 @@ class _Formatter(logging.Formatter):
         return f"{stamp} {level}{words}"
 
 
-def set_up(setting: str, secrets: Sequence[str]) -> None:
-    """`setting` is SKILL_AGENT_LOG. Replaces what an earlier call has set up."""
+def set_up(setting: str, redaction: Redaction) -> None:
+    """`setting` is SKILL_AGENT_LOG. Replaces what an earlier call has set up. Other libraries' complaints come to it
+    too, as they would else stand on stderr with all that they hold.
+    """
     kind, _, debug = setting.partition(":")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(kind == "json" or (not kind and not sys.stderr.isatty()), secrets))
+    handler.setFormatter(_Formatter(kind == "json" or (not kind and not sys.stderr.isatty()), redaction))
+    root = logging.getLogger()
+    root.handlers = [*(other for other in root.handlers if not isinstance(other.formatter, _Formatter)), handler]
     for name in (NAME, "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from agent.library import skill_store
 from agent.servers import mcp_servers
 from agent.workspace import Workspace
 from agent_loop import Agent
@@ -20,7 +21,7 @@ from providers.http import Http
 from schemas import Extension
 from service.grants import EVERYTHING, Grant
 from settings import Settings, SettingsError
-from skill_store import SkillStore
+from skill_store.files import shown
 
 AGENT = "skill-agent"
 KEPT = 64
@@ -46,7 +47,7 @@ class Served:
     ) -> AsyncGenerator[Event, None]:
         """Begins a run as a request asks for it. Raises `SkillError` and `SchemaError` before it begins."""
         activate, among = extension.activate or self.skill, self.grant.skills
-        self.agent.skill_choice(extension.skills, activate, among)
+        self.agent.skills.choice(extension.skills, activate, among)
         how: dict[str, Any] = {"skills": extension.skills, "activate": activate, "among": among, "workspace": files}
         return self.grant.charging(self.agent.stream(messages, client_tools=tools, options=options, **how))
 
@@ -71,7 +72,7 @@ class Models:
         self._settings = settings
         self._http = http or Http(given=dict(settings.timeouts))
         self.default = default_model(settings) if provider is None else provider.info.id
-        self.skills = SkillStore(*(settings.skills if "skills" in settings.tools else ()))
+        self.skills = skill_store(settings)
         provider = provider or resolve_all(self.default, settings, self._http)
         self._globs = settings.allowed_models or settings.fallbacks
         self.mcp = mcp_servers(settings, self._http)
@@ -88,7 +89,7 @@ class Models:
             return replace(found, grant=grant)
         raise ApiError(
             404,
-            f"The model {name!r} does not exist here; GET /v1/models lists those that do.",
+            f"The model {shown(name)} does not exist here; GET /v1/models lists those that do.",
             "model_not_found",
             "model",
         )

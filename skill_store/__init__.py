@@ -11,18 +11,23 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from html import escape
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from skill_store.files import MAX_BYTES, SKILL_FILE, SkillError, plain, read_inside, safe_path, shown, walk
+from skill_store.files import MAX_BYTES, SKILL_FILE, SkillError, few, plain, read_inside, shown
+from skill_store.lock import Lock, lock_beside, write_lock
+from skill_store.locks import Locks
 from skill_store.match import match
-from skill_store.reader import Problem, body_of, read_document
-from skill_store.rules import MAX_DESCRIPTION, MAX_NAME, create, folder_name, head_problems, validate
+from skill_store.reader import Problem, read_document
+from skill_store.rules import create, folder_name, head_problems, validate
+from skill_store.skill import Skill
+from skill_store.texts import activation_text, as_row, catalog_text, entry, instructions, one_line
+from skill_store.trust import Parent, Untrusted, is_below, is_trusted, roots_of
 
 __all__ = [
     "MAX_BYTES",
@@ -31,83 +36,25 @@ __all__ = [
     "Skill",
     "SkillError",
     "SkillStore",
+    "Untrusted",
     "activation_text",
+    "as_row",
     "catalog_text",
     "create",
     "entry",
+    "instructions",
     "match",
     "validate",
 ]
 
 MAX_DEPTH, MAX_FOLDERS = 4, 2000
 """How far below a parent, and over how many folders, skills are looked for."""
-MAX_LISTED = 50
-"""Files that an activated skill names to the model."""
-
 _TOOL = re.compile(r"(?:[^\s,()]|\([^()]*\))+")
-# Invisible text that can carry instructions: tags, and marks that turn the reading direction.
-_UNSEEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\U000e0000-\U000e007f]")
-_OUR_TAGS = re.compile(r"<(?=\s*/?\s*skill_(?:content|resources)\b)", re.IGNORECASE)
 # File systems stamp times coarsely: an edit so soon after another can carry the same stamp.
 _SETTLED_NS = 2_000_000_000
 
-_INTRODUCTION = """\
-The following skills provide specialized instructions for specific tasks.
-When a task matches a skill's description, call activate_skill with the skill's name before you answer.
-When its instructions refer to a file, read it with read_skill_file."""
-
 Signature: TypeAlias = tuple[int, ...]
 Report: TypeAlias = Callable[[Problem], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Skill:
-    """One loaded skill.
-
-    `folder` is the real folder and `file` its SKILL.md. A `hidden` skill is for the user to call, not for
-    the model. `allowed_tools` are what the author asks for, such as "Bash(git log:*)"; they grant nothing.
-    """
-
-    name: str
-    description: str
-    folder: Path
-    file: Path
-    license: str = ""
-    compatibility: str = ""
-    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    allowed_tools: tuple[str, ...] = ()
-    hidden: bool = False
-    problems: tuple[Problem, ...] = ()
-
-    def body(self) -> str:
-        """The instructions as they are on disk now; raises SkillError when they are gone."""
-        return body_of(self.read(SKILL_FILE))
-
-    def files(self) -> tuple[str, ...]:
-        """Relative POSIX paths of the regular files, sorted, without SKILL.md."""
-        return tuple(sorted(path for path, fault in walk(self.folder) if path != SKILL_FILE and not fault))
-
-    def read(self, path: str) -> bytes:
-        """One of the skill's own files, at most MAX_BYTES.
-
-        `path` is relative to the folder, with slashes. A link counts as long as it ends inside the folder.
-        Raises SkillError, which says what is wrong with the path or which files there are.
-        """
-        try:
-            return read_inside(self.folder, safe_path(path))
-        except FileNotFoundError:
-            raise SkillError(f"there is no file {shown(path)}; {self._nearest(path)}") from None
-
-    def _nearest(self, path: str) -> str:
-        import difflib
-
-        files = self.files()
-        if not files:
-            return "the skill has no files besides SKILL.md"
-        if near := difflib.get_close_matches(path[:200], files, cutoff=0.5):
-            return f"did you mean {' or '.join(near)}?"
-        more = f" and {len(files) - 20} more" if len(files) > 20 else ""
-        return f"the files are {', '.join(files[:20])}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +75,18 @@ class _Loaded:
 
 
 class SkillStore:
-    """The skills in some parent folders; of two with one name, the first parent's wins.
+    """The skills in some parent folders; of two with one name, the first parent's wins, and a trusted one in any case.
 
+    `lock` is a lock file for all of them; without it each parent may have one beside it (`skill_store/lock.py`).
     `scan` is meant for every request: a file whose times, size and inode stay the same is not opened
     again, and a catalog that stays the same is the same object.
     """
 
-    def __init__(self, *parents: Path | str) -> None:
-        self.parents = tuple(map(Path, parents))
+    def __init__(self, *parents: Parent, lock: Path | None = None) -> None:
+        self.parents = parents
+        self._locks = Locks(lock)
+        self._wary = any(isinstance(parent, Untrusted) for parent in parents)
+        self._roots: list[tuple[str, bool]] = []
         self._cache: dict[str, _Loaded] = {}
         self._last = Catalog(MappingProxyType({}), ())
 
@@ -143,14 +94,35 @@ class SkillStore:
         """The skills as they are on disk now. Never raises for what the folders hold."""
         problems: list[Problem] = []
         cache: dict[str, _Loaded] = {}
+        found: list[_Loaded] = []
+        self._roots = roots_of(self.parents) if self._wary else []
         for parent in self.parents:
+            lock = self._locks.of(parent)
+            inside: dict[str, _Loaded] = {}
             for folder, info in _discover(parent, problems.append):
-                cache[folder] = self._cached(folder, info)
+                if folder not in cache:
+                    cache[folder] = self._cached(folder, info)
+                    inside[folder] = self._admitted(cache[folder], parent, lock)
+            found += sorted(inside.values(), key=_has_other_name)
         self._cache = cache
-        catalog = _catalog(cache.values(), problems)
+        catalog = _catalog(sorted(found, key=_is_strange), problems)
         if catalog != self._last:
             self._last = catalog
         return self._last
+
+    def choice(
+        self, names: Collection[str] | None, activate: str = "", among: Collection[str] | None = None
+    ) -> dict[str, Skill]:
+        """The skills as they are on disk now, by name; of those that globs of `among` match, those of `names`. Raises
+        `SkillError` where one that is named is not there.
+        """
+        found: Mapping[str, Skill] = self.scan().skills
+        if among is not None:
+            found = {name: skill for name, skill in found.items() if any(fnmatchcase(name, glob) for glob in among)}
+        for name in (*(names or ()), *([activate] if activate else ())):
+            if name not in found:
+                raise SkillError(f"there is no skill {shown(name)}; there are: {few(found) or 'none'}")
+        return {name: skill for name, skill in found.items() if names is None or name in names or name == activate}
 
     def _cached(self, folder: str, info: os.stat_result) -> _Loaded:
         signature = (info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino, info.st_mode)
@@ -158,23 +130,63 @@ class SkillStore:
         settled = abs(time.time_ns() - max(info.st_mtime_ns, info.st_ctime_ns)) > _SETTLED_NS
         return known if known and known.signature == signature and settled else _load(folder, signature)
 
+    def write_locks(self) -> dict[Path, int]:
+        """Locks all skills as they are now, also those that are not as in their lock; how many are in which file.
 
-def _discover(parent: Path, report: Report) -> Iterator[tuple[str, os.stat_result]]:
-    """Folders of skills with the state of their SKILL.md, nearest first, then by name."""
-    queue = deque([(str(parent), 0)])
+        Raises SkillError.
+        """
+        found: dict[Path, set[str]] = {}
+        for parent in self.parents:
+            folders = (os.path.realpath(folder) for folder, _ in _discover(parent, lambda _: None))
+            found.setdefault(self._locks.path or lock_beside(parent), set()).update(folders)
+        return {path: write_lock(path, folders) for path, folders in found.items()}
+
+    def _admitted(self, loaded: _Loaded, parent: Parent, lock: Lock | None) -> _Loaded:
+        """As far as its folder is trusted, and its lock lets it pass."""
+        skill = loaded.skill
+        if skill is None:
+            return loaded
+        if self._wary and not is_trusted(str(skill.folder), parent, self._roots):
+            skill = replace(skill, trusted=False)
+        if lock is None:
+            return loaded if skill is loaded.skill else replace(loaded, skill=skill)
+        try:
+            return replace(loaded, skill=self._locks.admitted(skill, lock))
+        except SkillError as error:
+            refusal = Problem(skill.file, 0, f"not loaded: {error}", "error")
+            return replace(loaded, skill=None, problems=(*loaded.problems, refusal))
+
+
+def _has_other_name(loaded: _Loaded) -> bool:
+    """Than its folder: such a one takes no name from a skill beside it whose own it is."""
+    return loaded.skill is not None and loaded.skill.name != loaded.skill.folder.name
+
+
+def _is_strange(loaded: _Loaded) -> bool:
+    return loaded.skill is not None and not loaded.skill.trusted
+
+
+def _discover(parent: Parent, report: Report) -> Iterator[tuple[str, os.stat_result]]:
+    """Folders of skills with the state of their SKILL.md, nearest first, then by name. Strangers' links do not lead out
+    of their folder.
+    """
+    queue = deque([(os.fspath(parent), 0)])
+    fence = os.path.realpath(parent) if isinstance(parent, Untrusted) else ""
     entered: set[str] = set()
     for _ in range(MAX_FOLDERS):
         if not queue:
             return
         folder, depth = queue.popleft()
-        if info := _skill_file(folder):
+        if fence and os.path.islink(folder) and depth and not is_below(os.path.realpath(folder), fence):
+            report(Problem(Path(folder), 0, "is a link that leaves an untrusted folder; it is not followed", "warning"))
+        elif info := _skill_file(folder):
             yield folder, info
         elif depth < MAX_DEPTH and (real := os.path.realpath(folder)) not in entered:
             entered.add(real)
             queue.extend((below, depth + 1) for below in _subfolders(folder, report))
     if queue:
         message = f"has more than {MAX_FOLDERS} folders; the rest is not searched"
-        report(Problem(parent, 0, message, "warning"))
+        report(Problem(Path(parent), 0, message, "warning"))
 
 
 def _skill_file(folder: str) -> os.stat_result | None:
@@ -190,18 +202,18 @@ def _subfolders(folder: str, report: Report) -> list[str]:
     """Paths of the folders in a folder, links to folders included; hidden ones are left out."""
     try:
         with os.scandir(folder) as entries:
-            found = [entry for entry in entries if plain(entry.name)]
+            found = [each for each in entries if plain(each.name)]
     except OSError as error:
         report(Problem(Path(folder), 0, f"cannot be searched for skills: {error.strerror}", "warning"))
         return []
-    for entry in found:
-        if entry.name.lower() == SKILL_FILE.lower():
-            report(_misnamed(Path(entry.path)))
-    return sorted(entry.path for entry in found if _is_folder(entry))
+    for each in found:
+        if each.name.lower() == SKILL_FILE.lower():
+            report(_misnamed(Path(each.path)))
+    return sorted(each.path for each in found if _is_folder(each))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
+def _is_folder(found: os.DirEntry[str]) -> bool:
+    return found.is_dir(follow_symlinks=False) or (found.is_symlink() and os.path.isdir(found.path))
 
 
 def _misnamed(file: Path) -> Problem:
@@ -254,7 +266,7 @@ def _skill(folder: str, values: Mapping[str, Any], problems: tuple[Problem, ...]
     real = Path(os.path.realpath(folder))
     metadata = values.get("metadata")
     return Skill(
-        name=_line(_text(values.get("name", ""))) or folder_name(folder),
+        name=one_line(_text(values.get("name", ""))) or folder_name(folder),
         description=_text(values.get("description", "")),
         folder=real,
         file=real / SKILL_FILE,
@@ -281,51 +293,3 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield from _flat(item, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _text(item)
-
-
-def catalog_text(skills: Iterable[Skill]) -> str:
-    """The part of the system prompt that names the skills; "" when there are none to name.
-
-    The same skills give the same bytes, one line each, so that prompt caches stay warm.
-    """
-    shown_skills = sorted((skill for skill in skills if not skill.hidden), key=lambda skill: skill.name)
-    if not shown_skills:
-        return ""
-    return "\n".join([_INTRODUCTION, "<available_skills>", *map(entry, shown_skills), "</available_skills>"])
-
-
-def entry(skill: Skill) -> str:
-    """One skill's line in a catalog."""
-    name, description = _cut(_line(skill.name), MAX_NAME), _cut(_line(skill.description), MAX_DESCRIPTION)
-    return f"- {escape(name, quote=False)}: {escape(description, quote=False)}"
-
-
-def _line(text: str) -> str:
-    return " ".join(_UNSEEN.sub("", text).split())
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def activation_text(skill: Skill) -> str:
-    """The instructions of a skill for the model, with the list of its files; reads the disk.
-
-    Raises SkillError when the skill is gone. The body cannot end the <skill_content> that wraps it.
-    """
-    opening = f'<skill_content name="{escape(_line(skill.name))}">'
-    body = _OUR_TAGS.sub("&lt;", skill.body())
-    # A skill's evals say what a good answer is: they are for its author.
-    files = tuple(path for path in skill.files() if not path.startswith("evals/"))
-    return "\n".join([opening, body, *_resources(files), "</skill_content>"])
-
-
-def _resources(files: tuple[str, ...]) -> list[str]:
-    if not files:
-        return []
-    lines = ["", "Relative paths are relative to the skill's folder; read these files with read_skill_file."]
-    lines.append("<skill_resources>")
-    lines.extend(f"<file>{escape(path, quote=False)}</file>" for path in files[:MAX_LISTED])
-    if len(files) > MAX_LISTED:
-        lines.append(f"({len(files) - MAX_LISTED} more files are not listed)")
-    return [*lines, "</skill_resources>"]

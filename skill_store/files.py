@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -35,6 +35,13 @@ def plain(name: str) -> bool:
 def shown(path: str) -> str:
     """A path in quotes, escaped and short, for a message."""
     return repr(path if len(path) <= 80 else path[:80] + "…")
+
+
+def few(names: Iterable[str], most: int = 40) -> str:
+    """Names for a message, each short, and no more than `most` of them."""
+    found = [name if len(name) <= 80 else f"{name[:80]}…" for name in names]
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
 
 
 def safe_path(path: str) -> str:

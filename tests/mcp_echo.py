@@ -46,7 +46,9 @@ async def environment() -> str:
 
 
 async def headers(ctx: Context[Any, Any]) -> str:
-    return json.dumps(dict(ctx.headers or {}))
+    """Also backwards, as what looks like a secret is taken out of what we say."""
+    found = dict(ctx.headers or {})
+    return json.dumps({**found, "backwards": found.get("authorization", "")[::-1]})
 
 
 async def die(ctx: Context[Any, Any]) -> str:

@@ -150,7 +150,7 @@ def test_the_server_too_refuses_a_wrong_setting_in_one_line(env: dict[str, str])
 def test_skills_are_listed_shown_checked_and_begun(env: dict[str, str], tmp_path: Path) -> None:
     rows = json.loads(cli("skills", "list", "--json", env=env).stdout)
     assert {"cookie-flavor-generator", "market-research", "skill-writer"} <= {row["name"] for row in rows}
-    assert all(set(row) == {"name", "description", "path", "problems"} for row in rows)
+    assert all(set(row) == {"name", "description", "path", "problems", "trust"} for row in rows)
     assert "name: skill-writer" in cli("skills", "show", "skill-writer", env=env).stdout
     assert cli("skills", "validate", env=env).returncode == 0
     mine = {**env, "SKILL_AGENT_SKILLS": str(tmp_path)}

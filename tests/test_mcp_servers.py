@@ -302,7 +302,7 @@ async def test_cancelling_the_caller_cancels_the_call_at_the_server(echo: McpSer
 
 async def test_a_process_gets_its_own_variables_and_none_of_our_secrets(echo: McpServers) -> None:
     env = json.loads(await said(echo, "mcp__local__environment"))
-    assert env["ECHO_KEY"] == KEY and env["PATH"] == os.environ["PATH"]
+    assert env["ECHO_KEY"] == "[redacted]" and env["PATH"] == os.environ["PATH"]
     allowed = {"ECHO_KEY", "PATH", "HOME", "LANG", "TMPDIR", "LOGNAME", "SHELL", "TERM", "USER", "LC_CTYPE"}
     assert set(env) <= allowed
 
@@ -310,9 +310,10 @@ async def test_a_process_gets_its_own_variables_and_none_of_our_secrets(echo: Mc
 async def test_our_credentials_are_those_of_who_calls(echo: McpServers) -> None:
     user.set("alice")
     sent = json.loads(await said(echo, "mcp__remote__headers"))
-    assert sent["authorization"] == "Bearer token-of-alice" and sent["x-team"] == "bakery"
+    assert sent["backwards"][::-1] == "Bearer token-of-alice" and sent["authorization"] == "Bearer [redacted]"
+    assert sent["x-team"] == "bakery"
     user.set("bob")
-    assert json.loads(await said(echo, "mcp__remote__headers"))["authorization"] == "Bearer token-of-bob"
+    assert json.loads(await said(echo, "mcp__remote__headers"))["backwards"][::-1] == "Bearer token-of-bob"
 
 
 async def test_credentials_that_fail_are_an_error_result_and_the_session_lives(echo: McpServers) -> None:

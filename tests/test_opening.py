@@ -8,7 +8,7 @@ import pytest
 
 from agent.context import tokens
 from agent.opening import active_in, fitting
-from messages import Message, SkillActivated, Text, ToolResult, assistant, system, user
+from messages import Message, SkillActivated, Text, ToolCall, ToolResult, assistant, system, user
 from providers.base import ModelInfo
 from providers.scripted import call
 from settings import Settings, SettingsError
@@ -156,10 +156,12 @@ async def test_the_callers_system_messages_are_merged_into_one_behind_ours(skill
     assert prompt.startswith("Be.\n\n") and prompt.endswith("</available_skills>\n\nFirst.\n\nSecond.")
 
 
-def test_only_results_of_tools_count_as_loaded() -> None:
+def test_only_results_of_loading_count_as_loaded() -> None:
     mark = '<skill_content name="pdf">'
     result = Message("tool", (ToolResult("1", (Text(mark),)),))
-    assert active_in([user(mark), system(mark)]) == [] and active_in([result]) == ["pdf"]
+    loading, reading = (Message("assistant", (ToolCall("1", name),)) for name in ("activate_skill", "read_file"))
+    assert active_in([user(mark), system(mark), result]) == [] and active_in([loading, result]) == ["pdf"]
+    assert active_in([reading, result]) == [] and active_in([loading, result, reading, result]) == ["pdf"]
 
 
 # Without tools

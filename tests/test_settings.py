@@ -33,6 +33,7 @@ GOOD: dict[str, tuple[str, str, Any]] = {
         (("gpt-*", "skill-agent"), ("*", "openai/a=b")),
     ),
     "SKILL_AGENT_SKILLS": ("skills", f"~/skills{os.pathsep}/more{os.pathsep}", (HOME / "skills", Path("/more"))),
+    "SKILL_AGENT_SKILLS_LOCK": ("skills_lock", "~/skills.lock", HOME / "skills.lock"),
     "SKILL_AGENT_SYSTEM_PROMPT": ("system_prompt", __file__, Path(__file__)),
     "SKILL_AGENT_TOOLS": ("tools", "none", ()),
     "SKILL_AGENT_MAX_TURNS": ("max_turns", "7", 7),
@@ -86,6 +87,9 @@ BAD: list[tuple[str, str, str]] = [
     ("SKILL_AGENT_MODEL", "acme/gpt", "provider/model"),
     ("SKILL_AGENT_MODEL_ALIASES", "gpt-4", "glob=model"),
     ("SKILL_AGENT_MODEL_ALIASES", "=x", "glob=model"),
+    ("SKILL_AGENT_SKILLS", f"/a{os.pathsep}untrusted,trusted", "./trusted"),
+    ("SKILL_AGENT_SKILLS", f"/a{os.pathsep}Untrusted", "./Untrusted"),
+    ("SKILL_AGENT_SKILLS", f"/a{os.pathsep}un-trusted", ":trusted or :untrusted"),
     ("SKILL_AGENT_SYSTEM_PROMPT", "/no/such/file.md", "text file"),
     ("SKILL_AGENT_SYSTEM_PROMPT", "/tmp", "text file"),
     ("SKILL_AGENT_SYSTEM_PROMPT", "x" * 5000, "text file"),
@@ -167,6 +171,18 @@ def test_what_cannot_be_right_is_refused_in_one_line(name: str, value: str, acce
     words = str(caught.value)
     assert words.startswith(f"{name} is {value!r}: ") and accepted in words
     assert len(words.splitlines()) == 1 and caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT", "DATABRICKS_HOST"])
+def test_an_address_with_a_password_is_refused_and_not_said_back(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"https://host/v1.*without a user and a password") as caught:
+        Settings.from_env({name: "https://who:sk-7@host/v1"})
+    assert "sk-7" not in str(caught.value)
+
+
+def test_a_key_in_the_wrong_variable_is_not_said_back() -> None:
+    with pytest.raises(SettingsError, match=r"SKILL_AGENT_MODEL is '\[redacted\]'"):
+        Settings.from_env({"SKILL_AGENT_MODEL": "sk-ant-api03-0123456789abcdef"})
 
 
 def test_a_home_that_cannot_be_found_is_no_error() -> None:
