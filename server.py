@@ -39,7 +39,7 @@ from providers.http import warm
 from providers.on_behalf import ITSELF, caller
 from response_schemas import ResponseRequest
 from schemas import ChatRequest
-from service import about
+from service import about, pages
 from service import log as service_log
 from service.access import Access, response_of
 from service.auth import Auth
@@ -172,6 +172,7 @@ def create_app(settings: Settings | None = None, provider: Provider | None = Non
     ]
     app = Starlette(
         routes=[
+            *pages.ROUTES,
             Route("/health", about.health),
             Route("/ready", about.ready),
             Route("/openapi.json", about.openapi),

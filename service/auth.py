@@ -14,8 +14,10 @@ from bodies import ApiError
 from service.access import response_of
 from settings import Settings
 
-OPEN = ("/health", "/ready")
-"""Paths that platforms ask without a key."""
+OPEN = ("/health", "/ready", "/", "/docs")
+"""Paths that platforms ask without a key, and the pages, which ask with the key that they are given."""
+OPEN_FOLDER = "/web/"
+"""What the pages are made of."""
 
 
 class Auth:
@@ -29,7 +31,7 @@ class Auth:
         self._behind_proxy = settings.databricks_app and not self._open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN:
+        if scope["type"] != "http" or _is_open(scope["path"]):
             await self.app(scope, receive, send)
             return
         caller = self._caller(scope)
@@ -61,6 +63,10 @@ class Auth:
         else:
             words = "this service has no keys and serves its own machine only (SKILL_AGENT_API_KEYS, SKILL_AGENT_AUTH)"
         return ApiError(401, words, "invalid_api_key", headers={"www-authenticate": "Bearer"})
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(OPEN_FOLDER)
 
 
 def _keys_of(headers: Sequence[tuple[bytes, bytes]]) -> list[bytes]:

@@ -58,6 +58,7 @@ class Models:
 
     def __init__(self, settings: Settings, http: Http | None = None, provider: Provider | None = None) -> None:
         self._settings = settings
+        self.facts_file = settings.models
         self._http = http or Http()
         self.default = default_model(settings) if provider is None else provider.info.id
         self.skills = SkillStore(*(settings.skills if "skills" in settings.tools else ()))
