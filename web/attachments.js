@@ -27,13 +27,15 @@ function told(name, kind, blob) {
 
 /** The bytes, read now: the file may vanish before the message is sent. */
 async function bytesOf(file, name, most) {
-  if (!file.size) throw new Unusable(`${name} is empty.`);
   if (file.size > most) throw new Unusable(`${name} is too large: ${sizeOf(file.size)}, where ${sizeOf(most)} can be attached.`);
+  let bytes;
   try {
-    return await file.arrayBuffer();
+    bytes = await file.arrayBuffer();
   } catch {
     throw new Unusable(`${name} cannot be read any more. It may have been moved, changed or deleted.`);
   }
+  if (!bytes.byteLength) throw new Unusable(`${name} is empty.`);
+  return bytes;
 }
 
 async function picture(file, name) {

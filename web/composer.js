@@ -110,7 +110,7 @@ export class Composer extends Component {
       event.preventDefault();
       this.setState((state) => ({ dropping: state.dropping + by }));
     };
-    return html`<form class="composer" onSubmit=${(event) => this.sent(event)} onDragEnter=${over(1)} onDragLeave=${over(-1)} onDragOver=${over(0)} onDrop=${(event) => this.dropped(event)}>
+    return html`<form class="composer" aria-label="New message" onSubmit=${(event) => this.sent(event)} onDragEnter=${over(1)} onDragLeave=${over(-1)} onDragOver=${over(0)} onDrop=${(event) => this.dropped(event)}>
       <div class=${`box ${dropping > 0 ? "dropping" : ""}`}>
         ${troubles.length > 0 && html`<ul class="troubles" role="alert">${troubles.map((words) => html`<li key=${words}>${words}</li>`)}</ul>`}
         ${(taken.length > 0 || reading > 0) && html`<ul class="attached" aria-label="Attached">

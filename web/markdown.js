@@ -111,10 +111,18 @@ export class Rendering {
   }
 
   #tell(count) {
-    const words = this.blocks.slice(this.told, count).map((block) => block.node.textContent.trim());
+    const words = this.blocks.slice(this.told, count).map((block) => spoken(block.node));
     this.told = Math.max(this.told, count);
     for (const said of words) if (said) this.finished(said);
   }
+}
+
+/** A block as it is read out. @param {HTMLElement} node */
+function spoken(node) {
+  const rows = [...node.querySelectorAll("tr")].map((row) => [...row.cells].map((cell) => cell.textContent.trim()).join(", "));
+  if (rows.length) return `Table: ${rows.join("; ")}`;
+  const code = node.querySelector("pre");
+  return (code ? `Code: ${code.textContent}` : node.textContent).replace(/\s+/g, " ").trim();
 }
 
 /** Blocks, with the characters of blank lines behind each as `gap`. */
