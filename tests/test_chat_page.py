@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, FilePayload, Page, Route, expect
 
 from server import create_app
 from settings import Settings
 from tests.browser import ROOT, ask, chromium, is_wide, needs_chromium, over, player, say, text_of, use, visit
 from tests.servers import serve
-from tests.upstream import Upstream, chat_chunks, sse
+from tests.upstream import Answer, Upstream, chat_chunks, sse
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_chromium]
 KEY = "sk-agent-a-good-key"
@@ -28,7 +28,7 @@ open("report.csv", "w").write("a,b\\n1,2\\n")
 print("made a report")
 """
 ENDLESS = sse([*chat_chunks("It begins", finish="", usage=None), 60.0])
-ANSWERS = {
+ANSWERS: dict[str, list[Answer]] = {
     "skill": [
         use("activate_skill", '{"name": "reports"}', reasoning="A report is wanted."),
         use("run_skill_script", '{"skill": "reports", "script": "scripts/report.py"}', "call_2"),
@@ -162,16 +162,17 @@ async def test_a_large_picture_is_made_smaller_and_sent(rig: Rig) -> None:
 async def test_files_that_cannot_be_sent_are_told(rig: Rig, tmp_path: Path) -> None:
     vanishing = tmp_path / "gone.txt"
     vanishing.write_text("soon gone", "utf-8")
-    bad = [("a.zip", "application/zip", b"PK\3\4\0\0\xff"), ("empty.txt", "text/plain", b"")]
-    bad += [
-        ("huge.txt", "text/plain", b"x" * 2_000_000),
-        ("no.png", "image/png", b"\x89PNG no"),
-        ("no.pdf", "application/pdf", b"no"),
+    bad: list[FilePayload] = [
+        {"name": "a.zip", "mimeType": "application/zip", "buffer": b"PK\3\4\0\0\xff"},
+        {"name": "empty.txt", "mimeType": "text/plain", "buffer": b""},
+        {"name": "huge.txt", "mimeType": "text/plain", "buffer": b"x" * 2_000_000},
+        {"name": "no.png", "mimeType": "image/png", "buffer": b"\x89PNG no"},
+        {"name": "no.pdf", "mimeType": "application/pdf", "buffer": b"no"},
     ]
     async with visit(rig.browser, rig.url) as page:
         await page.fill("#message", "still here")
         files = page.locator(".composer input[type=file]")
-        await files.set_input_files([{"name": n, "mimeType": t, "buffer": d} for n, t, d in bad])  # type: ignore[misc]
+        await files.set_input_files(bad)
         words = [" is not text", " is empty", " is too large", " cannot be shown", " is no PDF"]
         await expect(page.locator(".troubles li")).to_have_count(len(words))
         told = await page.locator(".troubles li").all_inner_texts()
@@ -206,8 +207,9 @@ async def test_texts_go_along_and_a_huge_paste_becomes_one(rig: Rig) -> None:
             }"""
         )
         await expect(page.locator(".composer .chip")).to_have_count(2)
-        await ask(page, "read them")
-        first, second, last = rig.up.requests[-1].json["messages"][-1]["content"]
+        async with page.expect_request("**/v1/chat/completions") as asked:
+            await ask(page, "read them")
+        first, second, last = json.loads((await asked.value).post_data or "")["messages"][-1]["content"]
         assert first["text"] == "a.py:\n````\nprint('```')\n\n````" and last["text"] == "read them"
         assert second["text"].startswith("pasted-2.txt:\n```\nlong long") and len(second["text"]) > 50_000
 
@@ -279,7 +281,7 @@ async def give_key(page: Page, key: str) -> None:
     title = await page.locator("#dialog-title").inner_text()
     await page.get_by_role("dialog").get_by_label("Key").fill(key)
     await page.keyboard.press("Enter")
-    await expect(page.get_by_text(title)).to_have_count(0)
+    await expect(page.locator("#dialog-title", has_text=title)).to_have_count(0)
 
 
 async def test_a_key_is_asked_for_and_what_was_written_is_sent_with_it(rig: Rig) -> None:

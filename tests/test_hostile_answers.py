@@ -135,7 +135,8 @@ async def read_all(rig: Rig, questions: Sequence[str]) -> None:
             await ask(page, question)
             await expect(page.locator(".failure, .state")).to_have_count(0)
             await harmless(page)
-            await page.locator(".markdown *").last.hover(force=True)
+            await page.mouse.move(600, 400)
+            await page.mouse.move(500, 200)
             await page.keyboard.press("Control+Shift+O")
 
 

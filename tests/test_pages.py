@@ -66,6 +66,17 @@ def test_every_module_that_is_imported_is_there() -> None:
             assert (module.parent / name).is_file(), f"{module.name} imports {name}"
 
 
+def test_the_page_names_its_modules_so_that_they_are_fetched_at_once() -> None:
+    found, waiting = set[str](), ["app.js"]
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        imported = re.findall(r'^import [^;]*?"\./([^"]+)"', (WEB / name).read_text("utf-8"), re.M | re.S)
+        waiting += [module for module in imported if module not in found]
+    preloaded = re.findall(r'"modulepreload" href="web/([^"]+)"', (WEB / "index.html").read_text("utf-8"))
+    assert set(preloaded) == found - {"app.js"}
+
+
 def test_files_are_kept_for_as_long_as_they_stay_what_they_are(client: httpx.Client) -> None:
     page = client.get("/")
     assert page.headers["cache-control"] == "no-cache"

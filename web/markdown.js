@@ -6,6 +6,8 @@ import { dress } from "./code.js";
 
 const LONGEST = 100_000; // characters of a block that is formatted; longer ones are shown as they are
 const MOST = 500_000; // characters that are looked at in one go
+const BUSY = 8; // milliseconds: what takes longer is done less often
+const MARKS = 2000; // of emphasis, in one paragraph
 const DEEPEST = 40; // levels of quotes and lists
 const NESTED = new RegExp(`^(?:[ \\t]*(?:>|[-*+]|\\d+[.)])){${DEEPEST}}|^[ \\t]{${DEEPEST * 6}}`, "m");
 const TAGS = ["p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "em"];
@@ -68,10 +70,24 @@ export class Rendering {
     this.told = 0;
     this.links = Object.create(null);
     this.text = "";
+    this.timer = 0;
+    this.next = 0; // when the page may be kept busy again
   }
 
   /** @param {string} text all of it @param {boolean} whole whether nothing more comes */
   update(text, whole) {
+    clearTimeout(this.timer);
+    const begun = performance.now();
+    if (!whole && begun < this.next) {
+      this.timer = setTimeout(() => this.update(text, whole), this.next - begun);
+      return;
+    }
+    this.#draw(text, whole);
+    const took = performance.now() - begun;
+    this.next = took > BUSY ? begun + took * 5 : 0;
+  }
+
+  #draw(text, whole) {
     text = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
     if (!text.startsWith(this.text.slice(0, this.length))) this.#reset();
     if (whole && text.length <= MOST) this.settled = this.length = 0;
@@ -93,7 +109,8 @@ export class Rendering {
     const known = this.blocks[at];
     const kept = known && known.raw === token.raw && !(again && token.raw.includes("["));
     if (kept && known.over === over) return;
-    const block = kept ? known : { raw: token.raw, node: nodeOf(token), over: false };
+    if (!kept && known?.plain && isPlain(token) && token.raw.startsWith(known.raw)) return grow(known, token.raw);
+    const block = kept ? known : { raw: token.raw, node: nodeOf(token), over: false, plain: isPlain(token) };
     if (over && !block.over) dress(block.node);
     block.over = over;
     if (kept) return;
@@ -141,13 +158,20 @@ function lexed(text, links) {
   try {
     const lexer = new Lexer(marked.defaults);
     Object.assign(lexer.tokens.links, links);
-    const tokens = lexer.lex(text);
+    const tokens = lexer.blockTokens(text, lexer.tokens);
+    for (const { src, tokens: inside } of lexer.inlineQueue) inline(lexer, src, inside);
     Object.assign(links, tokens.links);
     // Blocks are found again by their characters: they have to add up.
     return tokens.reduce((sum, token) => sum + token.raw.length, 0) === text.length ? tokens : [plain(text)];
   } catch {
     return [plain(text)];
   }
+}
+
+/** Emphasis that never ends takes a parser a time that grows with its square. */
+function inline(lexer, text, tokens) {
+  if ((text.match(/[*_]/g)?.length ?? 0) > MARKS) tokens.push({ type: "text", raw: text, text, escaped: false });
+  else lexer.inlineTokens(text, tokens);
 }
 
 function plain(raw) {
@@ -169,10 +193,19 @@ function hasLongLine(text) {
   return false;
 }
 
+function isPlain(token) {
+  return token.type === "plain" || token.raw.length > LONGEST;
+}
+
+function grow(block, raw) {
+  block.node.firstChild.appendData(raw.slice(block.raw.length));
+  block.raw = raw;
+}
+
 function nodeOf(token) {
   const node = document.createElement("div");
   node.className = "block";
-  if (token.type === "plain" || token.raw.length > LONGEST) {
+  if (isPlain(token)) {
     node.className = "block plain";
     node.textContent = token.raw;
   } else if (token.type !== "nothing") {
