@@ -9,7 +9,7 @@ const REMEMBERED = 12; // announced blocks that stay in the page
 export class Thread extends Component {
   constructor() {
     super();
-    this.follows = true;
+    this.follows = false;
     this.state = { away: false };
     this.announce = this.announce.bind(this);
   }
@@ -24,7 +24,7 @@ export class Thread extends Component {
   componentWillUpdate(next) {
     const { current } = next.chat;
     const count = current.messages.length;
-    if (current.id !== this.shown || count > this.count) this.follows = true;
+    if (current.id !== this.shown || count > this.count) this.follows = count > 0;
     if (current.id !== this.shown) this.voice?.replaceChildren();
     this.shown = current.id;
     this.count = count;
