@@ -101,15 +101,23 @@ def watched(page: Page, url: str) -> list[str]:
 
 
 async def ask(page: Page, text: str, answered: bool = True) -> None:
+    before = await page.locator(".answer").count()
     await page.fill("#message", text)
     await page.press("#message", "Enter")
+    await page.locator(".answer").nth(before).wait_for(state="attached")
     if answered:
         await over(page)
 
 
+async def fresh(page: Page) -> None:
+    """Begins a conversation."""
+    await page.keyboard.press("Control+Shift+O")
+    await page.locator(".welcome").wait_for()
+
+
 async def over(page: Page) -> None:
     """Waits until nothing is being answered any more."""
-    await expect(page.locator("main.thread")).to_have_attribute("aria-busy", "false")
+    await page.locator('main.thread[aria-busy="false"]').wait_for()
 
 
 async def is_wide(page: Page) -> bool:

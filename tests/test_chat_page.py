@@ -17,7 +17,7 @@ from playwright.async_api import Browser, FilePayload, Page, Route, expect
 
 from server import create_app
 from settings import Settings
-from tests.browser import ROOT, ask, chromium, is_wide, needs_chromium, over, player, say, text_of, use, visit
+from tests.browser import ROOT, ask, chromium, fresh, is_wide, needs_chromium, over, player, say, text_of, use, visit
 from tests.servers import serve
 from tests.upstream import Answer, Upstream, chat_chunks, sse
 
@@ -217,7 +217,7 @@ async def test_texts_go_along_and_a_huge_paste_becomes_one(rig: Rig) -> None:
 async def test_conversations_are_kept_found_renamed_moved_and_deleted(rig: Rig, tmp_path: Path) -> None:
     async with visit(rig.browser, rig.url) as page:
         await ask(page, "about lavender")
-        await page.keyboard.press("Control+Shift+O")
+        await fresh(page)
         await ask(page, "about pears")
         await page.reload()
         await expect(page.locator(".bubble")).to_have_text("about pears")
@@ -299,18 +299,18 @@ async def test_a_key_is_asked_for_and_what_was_written_is_sent_with_it(rig: Rig)
         assert await page.evaluate("Object.values(localStorage).join().includes('sk-agent')") is False
 
 
-@pytest.mark.parametrize(("button", "done"), [("Allow once", True), ("No", False)])
-async def test_a_tool_that_needs_a_yes_is_asked_about(rig: Rig, button: str, done: bool) -> None:
+async def test_a_tool_that_needs_a_yes_is_asked_about(rig: Rig) -> None:
     async with visit(rig.browser, rig.keyed) as page:
         await give_key(page, KEY)
-        await ask(page, "delete it", answered=False)
         dialog = page.get_by_role("dialog")
-        await expect(dialog).to_contain_text("write_file")
-        await expect(dialog.locator("pre")).to_contain_text('"path": "note.txt"')
-        await dialog.get_by_role("button", name=button, exact=True).click()
-        await over(page)
-        await expect(page.locator(".markdown")).to_have_text("It is done.")
-        await expect(page.locator(".files .chip")).to_have_count(1 if done else 0)
+        for button, files in (("No", 0), ("Allow once", 1)):
+            await ask(page, "delete it", answered=False)
+            await expect(dialog).to_contain_text("write_file")
+            await expect(dialog.locator("pre")).to_contain_text('"path": "note.txt"')
+            await dialog.get_by_role("button", name=button, exact=True).click()
+            await expect(page.locator(".markdown").last).to_have_text("It is done.")
+            await over(page)
+            await expect(page.locator(".files .chip")).to_have_count(files)
         await ask(page, "go on")
         await expect(page.locator(".markdown").last).to_have_text("You said: go on")
 
@@ -328,36 +328,33 @@ CHUNK = 'data: {"choices":[{"index":0,"delta":{"content":"Half of it"},"finish_r
 STREAM = {"content-type": "text/event-stream"}
 
 
-@pytest.mark.parametrize(
-    ("how", "words", "said"),
-    [
-        ({"body": CHUNK, "headers": STREAM}, "The answer broke off", "Half of it"),
-        ({"body": CHUNK + "data: {nonsense\n\n", "headers": STREAM}, "what came cannot be read", "Half of it"),
-        ({"status": 429, "headers": {"retry-after": "30"}, "body": "{}"}, "Try again in", ""),
-        ({"status": 503, "body": '{"error":{"message":"It drains"}}'}, "It drains", ""),
-        ({"status": 302, "headers": {"location": "https://login.example/"}}, "sign-in has run out", ""),
-        ({"status": 200, "body": "<h1>Sign in</h1>", "headers": {"content-type": "text/html"}}, "Something other", ""),
-        ({"abort": True}, "cannot be reached", ""),
-    ],
-    ids=["cut", "nonsense", "too-many", "draining", "signed-out", "another-page", "down"],
-)
-async def test_what_went_wrong_is_said_and_nothing_is_lost(
-    rig: Rig, how: dict[str, object], words: str, said: str
-) -> None:
+FAULTS: list[tuple[dict[str, object], str]] = [
+    ({"body": CHUNK, "headers": STREAM}, "The answer broke off"),
+    ({"body": CHUNK + "data: {nonsense\n\n", "headers": STREAM}, "what came cannot be read"),
+    ({"status": 429, "headers": {"retry-after": "30"}, "body": "{}"}, "Try again in"),
+    ({"status": 503, "body": '{"error":{"message":"It drains"}}'}, "It drains"),
+    ({"status": 413, "body": '{"error":{"message":"4 MiB at most"}}'}, "4 MiB at most"),
+    ({"status": 302, "headers": {"location": "https://login.example/"}}, "sign-in has run out"),
+    ({"status": 200, "body": "<h1>Sign in</h1>", "headers": {"content-type": "text/html"}}, "Something other"),
+    ({"abort": True}, "cannot be reached"),
+]
+
+
+async def test_what_went_wrong_is_said_and_nothing_is_lost(rig: Rig) -> None:
     async with visit(rig.browser, rig.url) as page:
-        await failing(page, **how)
-        await ask(page, "precious words")
-        await expect(page.locator(".failure")).to_contain_text(words)
-        if said:
-            await expect(page.locator(".markdown")).to_have_text(said)
-        await page.unroute("**/v1/chat/completions")
+        for how, words in FAULTS:
+            await failing(page, **how)
+            await fresh(page)
+            await ask(page, "precious words")
+            await expect(page.locator(".failure")).to_contain_text(words)
+            await expect(page.locator(".markdown")).to_have_text(["Half of it"] if how.get("headers") is STREAM else [])
+            await expect(page.locator(".bubble")).to_have_text("precious words")
+            await page.unroute("**/v1/chat/completions")
         await page.reload()
-        await expect(page.locator(".bubble")).to_have_text("precious words")
-        await expect(page.locator(".failure")).to_contain_text(words)
-        if "status" not in how or how["status"] != 429:
-            await page.get_by_role("button", name="Try again").click()
-            await over(page)
-            await expect(page.locator(".markdown")).to_have_text("You said: precious words")
+        await expect(page.locator(".failure")).to_contain_text(FAULTS[-1][1])
+        await page.get_by_role("button", name="Try again").click()
+        await expect(page.locator(".markdown")).to_have_text("You said: precious words")
+        await expect(page.locator(".row-title")).to_have_count(len(FAULTS))
 
 
 async def test_an_upstream_that_dies_and_a_line_that_is_down_are_told(rig: Rig) -> None:

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, expect
 
 from server import create_app
 from settings import Settings
-from tests.browser import AXE, ROOT, ask, chromium, needs_axe, needs_chromium, player, say, use, visit
+from tests.browser import AXE, ROOT, ask, chromium, fresh, needs_axe, needs_chromium, player, say, use, visit
 from tests.servers import serve
 from tests.upstream import Answer, Upstream, chat_chunks, sse
 
@@ -81,7 +81,7 @@ FOUND = """(allowed) => [...document.querySelectorAll(".markdown *, .work *")].f
 def pieces(text: str, size: int = 7) -> Answer:
     """As models speak, so that every half of a tag is shown once."""
     base = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    step = max(size, len(text) // 300)
+    step = max(size, len(text) // 60)
     deltas: list[dict[str, Any]] = [{"content": text[at : at + step]} for at in range(0, len(text), step)]
     chunks = [{**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     return sse([*chunks, {**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}])
@@ -137,13 +137,13 @@ async def read_all(rig: Rig, questions: Sequence[str]) -> None:
             await harmless(page)
             await page.mouse.move(600, 400)
             await page.mouse.move(500, 200)
-            await page.keyboard.press("Control+Shift+O")
+            await fresh(page)
 
 
 async def test_a_hostile_answer_does_nothing(rig: Rig) -> None:
     assert len(PAYLOADS) >= 30
     questions = [f"payload{number}" for number in range(len(PAYLOADS))]
-    await asyncio.gather(*(read_all(rig, questions[at::3]) for at in range(3)))
+    await asyncio.gather(*(read_all(rig, questions[at::2]) for at in range(2)))
 
 
 async def test_what_tools_errors_and_thoughts_say_is_text(rig: Rig) -> None:
@@ -176,37 +176,35 @@ async def test_what_is_kept_or_imported_is_text_too(rig: Rig) -> None:
         await harmless(page)
 
 
-async def findings(page: Page) -> list[str]:
+async def findings(page: Page, *parts: str) -> list[str]:
+    """Of the whole page, or of parts of it."""
     await page.evaluate(AXE.read_text("utf-8"))
-    found = await page.evaluate("axe.run().then((result) => result.violations)")
+    check = "parts => axe.run(parts.length ? parts : document, {resultTypes: ['violations']}).then(r => r.violations)"
+    found = await page.evaluate(check, list(parts))
     serious = [each for each in found if each["impact"] in ("serious", "critical", "moderate")]
     return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in serious]
 
 
 @needs_axe
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing_serious(rig: Rig, scheme: str) -> None:
-    async def chat() -> None:
-        async with visit(rig.browser, rig.url, color_scheme=scheme) as page:
-            assert await findings(page) == []
-            await ask(page, "fine please")
-            await page.locator(".work > summary").click()
-            await page.locator(".hljs-keyword").wait_for()
-            assert await findings(page) == []
-            await page.keyboard.press("Control+,")
-            assert await findings(page) == []
+async def test_axe_finds_nothing_serious_in_a_conversation(rig: Rig, scheme: str) -> None:
+    async with visit(rig.browser, rig.url, color_scheme=scheme) as page:
+        await ask(page, "fine please")
+        await page.locator(".work > summary").click()
+        await page.locator(".hljs-keyword").wait_for()
+        assert await findings(page) == []
+        await page.keyboard.press("Control+,")
+        assert await findings(page) == []
 
-    async def docs() -> None:
-        async with visit(rig.browser, rig.url, "docs", color_scheme=scheme) as page:
-            await page.locator(".operation").first.wait_for()
-            assert await findings(page) == []
 
-    async def small() -> None:
-        async with visit(rig.browser, rig.url, color_scheme=scheme, viewport={"width": 320, "height": 600}) as page:
-            await page.get_by_role("button", name="Show conversations").click()
-            assert await findings(page) == []
-
-    await asyncio.gather(chat(), docs(), small())
+@needs_axe
+async def test_axe_finds_nothing_serious_in_the_other_views(rig: Rig) -> None:
+    async with visit(rig.browser, rig.url, viewport={"width": 320, "height": 600}) as page:
+        await page.get_by_role("button", name="Show conversations").click()
+        assert await findings(page) == []
+    async with visit(rig.browser, rig.url, "docs") as page:
+        await page.locator(".operation").first.wait_for()
+        assert await findings(page, ".toc", ".intro", "#post_chat_completions", "#get_responses_id") == []
 
 
 async def test_an_operation_is_tried_and_its_stream_is_shown(rig: Rig) -> None:

@@ -4,7 +4,7 @@ import { Lexer, Marked, Parser } from "./vendor/marked.esm.js";
 import "./vendor/purify.min.js";
 import { dress } from "./code.js";
 
-const LONGEST = 100_000; // characters of a block that is formatted; longer ones are shown as they are
+const LONGEST = 100_000; // characters of a block that is formatted; longer ones are shown as they are, and no further
 const MOST = 500_000; // characters that are looked at in one go
 const BUSY = 8; // milliseconds: what takes longer is done less often
 const MARKS = 2000; // of emphasis, in one paragraph
@@ -198,8 +198,17 @@ function isPlain(token) {
 }
 
 function grow(block, raw) {
-  block.node.firstChild.appendData(raw.slice(block.raw.length));
+  const text = shown(raw);
+  const { firstChild: node } = block.node;
+  if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
+  else node.data = text;
   block.raw = raw;
+}
+
+/** As much as a browser can lay out in good time. */
+function shown(raw) {
+  if (raw.length <= LONGEST) return raw;
+  return `${raw.slice(0, LONGEST)}\n… ${(raw.length - LONGEST).toLocaleString("en")} more characters: copy the answer to have them.`;
 }
 
 function nodeOf(token) {
@@ -207,7 +216,7 @@ function nodeOf(token) {
   node.className = "block";
   if (isPlain(token)) {
     node.className = "block plain";
-    node.textContent = token.raw;
+    node.textContent = shown(token.raw);
   } else if (token.type !== "nothing") {
     node.append(parsed(token));
   }

@@ -31,14 +31,20 @@ export class Store {
   }
 
   async get(table, id) {
-    if (!this.database) return this.memory[table].get(id);
+    if (!this.database || this.memory[table].has(id)) return this.memory[table].get(id);
     return this.#run(table, "readonly", (rows) => rows.get(id));
   }
 
-  /** Rejects where the disk is full. */
+  /** Rejects where the disk is full; the row is then kept for as long as the page stays. */
   async put(table, row) {
     if (!this.database) return void this.memory[table].set(row.id, structuredClone(row));
-    await this.#run(table, "readwrite", (rows) => rows.put(row));
+    try {
+      await this.#run(table, "readwrite", (rows) => rows.put(row));
+      this.memory[table].delete(row.id);
+    } catch (error) {
+      this.memory[table].set(row.id, row);
+      throw error;
+    }
   }
 
   async remove(table, ids) {
