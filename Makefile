@@ -109,6 +109,6 @@ CORE = $(shell $(BIN)/python -c 'import platform as p, sys; print("requirements.
 .venv/.dev: requirements-dev.txt requirements-mcp.txt requirements-postgres.txt .venv/.ready
 	@echo "Installing what the tests need …" >&2
 	@$(PIP) -r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt </dev/null >&2
-	@command -v npm >/dev/null && npm install --silent --no-fund --no-audit --fetch-retries 1 --prefix .venv/node openai@7 \
-		</dev/null >&2 || echo "openai-node is not there: its tests are skipped" >&2
+	@command -v npm >/dev/null && npm install --silent --no-fund --no-audit --fetch-retries 1 --prefix .venv/node openai@7 axe-core@4 \
+		</dev/null >&2 || echo "openai-node and axe-core are not there: their tests are skipped" >&2
 	@touch $@

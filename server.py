@@ -40,7 +40,7 @@ from providers.on_behalf import ITSELF, caller
 from redaction import Redaction
 from response_schemas import ResponseRequest
 from schemas import ChatRequest
-from service import about
+from service import about, pages
 from service import log as service_log
 from service.access import Access, Rescue, response_of
 from service.admission import Admission, Gate
@@ -185,7 +185,7 @@ def create_app(
     responses = Responses(models, storage, conversations, told, drain, pace)
     completions = Completions(models, conversations, responses.reader, told)
     grants = Grants(settings)
-    opened = [Route("/health", about.health), Route("/ready", about.ready)]
+    opened = [*pages.ROUTES, Route("/health", about.health), Route("/ready", about.ready)]
     app = Starlette(
         routes=[*opened, *_routes(completions, responses, Files(workspaces), Gate(settings.max_running))],
         middleware=_middleware(settings, opened, grants, drain),

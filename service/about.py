@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -13,26 +14,35 @@ from starlette.responses import Response
 from bodies import ApiError
 from service import VERSION
 from service.access import Json, response_of
+from service.model_cards import card, examples
 from service.models import AGENT, Models
+from skill_store import Skill
 
 SERVICE = "openai-compatible-api"
 
 
 async def list_models(request: Request) -> Response:
     models: Models = request.app.state.models
-    return Json({"object": "list", "data": [_model(request, name) for name in models.names(request.state.grant)]})
+    skills, names = models.skills.scan().skills, models.names(request.state.grant)
+    return Json({"object": "list", "data": [_model(request, name, skills) for name in names]})
 
 
 async def one_model(request: Request) -> Response:
     models: Models = request.app.state.models
-    if not (name := request.path_params["name"]):
+    if not (asked := request.path_params["name"]):
         return await list_models(request)
-    return Json(_model(request, models.find(name, request.state.grant).name))
+    name, skills = models.find(asked, request.state.grant).name, models.skills.scan().skills
+    told = _model(request, name, skills)
+    skill = skills.get(name.removeprefix(f"{AGENT}:"))
+    if skill and (prompts := await asyncio.to_thread(examples, skill)):
+        told["skill_agent"]["examples"] = prompts
+    return Json(told)
 
 
-def _model(request: Request, name: str) -> dict[str, Any]:
+def _model(request: Request, name: str, skills: Mapping[str, Skill]) -> dict[str, Any]:
     owner = name.partition("/")[0] if "/" in name else "skill-agent"
-    return {"id": name, "object": "model", "created": request.app.state.started, "owned_by": owner}
+    told = {"id": name, "object": "model", "created": request.app.state.started, "owned_by": owner}
+    return {**told, "skill_agent": card(request.app.state.models, name, skills)}
 
 
 async def healthcheck(request: Request) -> Response:

@@ -70,6 +70,7 @@ class Models:
 
     def __init__(self, settings: Settings, http: Http | None = None, provider: Provider | None = None) -> None:
         self._settings = settings
+        self.facts_file = settings.models
         self._http = http or Http(given=dict(settings.timeouts))
         self.default = default_model(settings) if provider is None else provider.info.id
         self.skills = skill_store(settings)

@@ -189,11 +189,30 @@ class StoredFile(TypedDict):
     status: str
 
 
+class ModelPrices(TypedDict):
+    """US dollars for a million tokens."""
+
+    input: float
+    output: float | None
+    cache_read: float | None
+    cache_write: float | None
+
+
+class ModelCard(TypedDict):
+    """`description` and `examples` are a skill's; `window` is in tokens."""
+
+    description: NotRequired[str]
+    examples: NotRequired[list[str]]
+    window: NotRequired[int]
+    prices: NotRequired[ModelPrices]
+
+
 class Model(TypedDict):
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    skill_agent: ModelCard
 
 
 class ModelList(TypedDict):

@@ -18,8 +18,8 @@ from tests.surface import Json, Service, service
 
 HI: list[Json] = [{"role": "user", "content": "hi"}]
 ROOT = Path(__file__).resolve().parents[1]
-APART = {"/v1/completions", "/openapi.json", "/responses/{id}"}
-"""Routes that are not described: what is not offered, the document itself, a second name."""
+APART = {"/v1/completions", "/openapi.json", "/responses/{id}", "/", "/docs", "/web/{version}/{path:path}"}
+"""Routes that are not described: what is not offered, the document itself, a second name, the pages."""
 
 
 @pytest.fixture(scope="module")

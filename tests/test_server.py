@@ -131,7 +131,7 @@ def test_the_models_are_the_agent_its_skills_and_the_allowed_ones(served: Servic
     assert [model["id"] for model in listed["data"]] == names
     assert served.get("/v1/models/").json() == listed
     for model in listed["data"]:
-        assert set(model) == {"id", "object", "created", "owned_by"}
+        assert set(model) == {"id", "object", "created", "owned_by", "skill_agent"}
         assert model["object"] == "model" and isinstance(model["created"], int)
         assert served.get(f"/v1/models/{model['id']}").json() == model
     assert served.get("/v1/models/openai%2Fgpt-x").json()["id"] == "openai/gpt-x"

@@ -1,0 +1,153 @@
+// Conversations as they are kept, sent, exported and imported.
+
+import { textOf } from "./answer.js";
+import { asText, dataUrl } from "./attachments.js";
+
+/**
+ * @typedef {{id: string, name: string, type: string, size: number, kind: "image"|"pdf"|"text"}} Attachment
+ * @typedef {{id: string, role: "user", text: string, attachments: Attachment[], at: number}} Question
+ * @typedef {{id: string, title: string, created: number, updated: number,
+ *   messages: (Question|import("./answer.js").Answer)[]}} Conversation
+ */
+
+const FORMAT = "skill-agent conversations";
+const TITLE = 60;
+
+/** @returns {Conversation} */
+export function newConversation() {
+  const now = Date.now();
+  return { id: crypto.randomUUID(), title: "", created: now, updated: now, messages: [] };
+}
+
+/** @returns {Question} */
+export function newQuestion(text, attachments) {
+  return { id: crypto.randomUUID(), role: "user", text, attachments, at: Date.now() };
+}
+
+/** @param {Conversation} conversation */
+export function titleOf(conversation) {
+  if (conversation.title) return conversation.title;
+  const first = conversation.messages.find((message) => message.role === "user");
+  const words = (first?.text || first?.attachments[0]?.name || "").trim().replace(/\s+/g, " ");
+  return words.length > TITLE ? `${words.slice(0, TITLE).trimEnd()}…` : words || "New conversation";
+}
+
+/** Whether every word of a search stands in the title or in what was said. */
+export function matches(conversation, search) {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  if (!words.length) return true;
+  const said = conversation.messages.map((message) => (message.role === "user" ? message.text : textOf(message)));
+  const whole = [titleOf(conversation), ...said].join("\n").toLowerCase();
+  return words.every((word) => whole.includes(word));
+}
+
+/**
+ * The messages as Chat Completions takes them.
+ * @param {Conversation} conversation @param {string} system
+ * @param {(id: string) => Promise<{blob: Blob}|undefined>} find
+ */
+export async function wireOf(conversation, system, find) {
+  const wire = system.trim() ? [{ role: "system", content: system.trim() }] : [];
+  for (const message of conversation.messages) {
+    if (message.role === "assistant") wire.push(...message.wire);
+    else wire.push({ role: "user", content: await contentOf(message, find) });
+  }
+  return wire;
+}
+
+async function contentOf(question, find) {
+  if (!question.attachments.length) return question.text;
+  const parts = await Promise.all(question.attachments.map((attachment) => partOf(attachment, find)));
+  if (question.text) parts.push({ type: "text", text: question.text });
+  return parts;
+}
+
+async function partOf(attachment, find) {
+  const kept = await find(attachment.id);
+  if (!kept) return { type: "text", text: `(${attachment.name} was attached, and is not kept any more)` };
+  if (attachment.kind === "image") return { type: "image_url", image_url: { url: await dataUrl(kept.blob) } };
+  if (attachment.kind === "text") return { type: "text", text: asText(attachment.name, await kept.blob.text()) };
+  return { type: "file", file: { filename: attachment.name, file_data: await dataUrl(kept.blob) } };
+}
+
+/** A file with conversations and what is attached to them. */
+export async function exported(conversations, find) {
+  const wanted = conversations.flatMap((conversation) => conversation.messages.flatMap((message) => message.attachments ?? []));
+  const attachments = [];
+  for (const { id } of wanted) {
+    const kept = await find(id);
+    if (kept) attachments.push({ id, data: await dataUrl(kept.blob) });
+  }
+  const body = { format: FORMAT, version: 1, exported: new Date().toISOString(), conversations, attachments };
+  return new Blob([JSON.stringify(body, null, 1)], { type: "application/json" });
+}
+
+/**
+ * What an exported file holds, checked and made anew: a file may come from anyone.
+ * @param {string} text
+ * @returns {Promise<{conversations: Conversation[], attachments: {id: string, blob: Blob}[]}>}
+ */
+export async function imported(text) {
+  const body = JSON.parse(text);
+  if (body?.format !== FORMAT || !Array.isArray(body.conversations)) throw new Error("This is no file of conversations.");
+  const known = new Map();
+  const attachments = [];
+  for (const { id, data } of body.attachments ?? []) {
+    const blob = blobOf(String(data));
+    if (!blob) continue;
+    const fresh = crypto.randomUUID();
+    known.set(String(id), fresh);
+    attachments.push({ id: fresh, blob });
+  }
+  return { conversations: body.conversations.map((found) => remade(found, known)), attachments };
+}
+
+function blobOf(data) {
+  const found = /^data:([\w.+-]+\/[\w.+-]+)[^,]*;base64,(.*)$/s.exec(data);
+  if (!found) return null;
+  const bytes = Uint8Array.from(atob(found[2]), (letter) => letter.charCodeAt(0));
+  return new Blob([bytes], { type: found[1] });
+}
+
+function remade(found, known) {
+  return {
+    id: crypto.randomUUID(),
+    title: String(found.title ?? "").slice(0, 200),
+    created: Number(found.created) || Date.now(),
+    updated: Number(found.updated) || Date.now(),
+    messages: (found.messages ?? []).map((message) => (message.role === "user" ? question(message, known) : answer(message))),
+  };
+}
+
+function question(found, known) {
+  const attachments = (found.attachments ?? []).map((attachment) => ({
+    id: known.get(String(attachment.id)) ?? crypto.randomUUID(),
+    name: String(attachment.name ?? "file"),
+    type: String(attachment.type ?? ""),
+    size: Number(attachment.size) || 0,
+    kind: ["image", "pdf", "text"].includes(attachment.kind) ? attachment.kind : "text",
+  }));
+  return { ...newQuestion(String(found.text ?? ""), attachments), at: Number(found.at) || Date.now() };
+}
+
+/** What was said; work, files and figures are other people's and stay behind. */
+function answer(found) {
+  const parts = (found.parts ?? []).filter((part) => part.kind === "text").map((part) => String(part.text));
+  const said = parts.join("\n\n");
+  return {
+    id: crypto.randomUUID(),
+    role: "assistant",
+    parts: said ? [{ kind: "text", text: said }] : [],
+    wire: said ? [{ role: "assistant", content: said }] : [],
+    turn: { content: "", calls: [] },
+    files: [],
+    usage: null,
+    model: String(found.model ?? ""),
+    reason: "",
+    limit: "",
+    begun: 0,
+    ended: 0,
+    state: "done",
+    trouble: null,
+  };
+}
