@@ -74,7 +74,7 @@ def test_piped_text_is_context_beside_a_prompt(env: dict[str, str], up: Upstream
 
 def test_no_question_is_said(env: dict[str, str]) -> None:
     done = cli(env=env)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no question" in done.stderr
 
 

@@ -1,0 +1,90 @@
+"""Lines beside the answer, on stderr."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TextIO
+
+from providers.base import AuthError, ModelInfo, ProviderError
+from settings import SettingsError
+from terminal import FAILED, NOT_AUTHORISED, UNREACHABLE, USAGE
+from terminal.text import harmless
+
+CLEAR = "\r\033[K"
+"""To the start of the line, and nothing to its right: what a spinner has left there goes."""
+UNREACHED = ("upstream_unreachable", "upstream_timeout", "upstream_tls_error")
+
+
+def is_smart(stream: TextIO) -> bool:
+    """A terminal that moves its cursor."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+
+
+def has_colour(stream: TextIO) -> bool:
+    """https://no-color.org"""
+    return is_smart(stream) and not os.environ.get("NO_COLOR")
+
+
+def note(words: str) -> None:
+    """A line beside the answer; dim where colour is."""
+    _line(words, "2")
+
+
+def warn(words: str) -> None:
+    """A line that says what went wrong."""
+    _line(words, "31")
+
+
+def _line(words: str, style: str) -> None:
+    words = harmless(words)
+    text = f"\033[{style}m{words}\033[0m" if has_colour(sys.stderr) else words
+    print(f"{CLEAR}{text}" if is_smart(sys.stderr) else text, file=sys.stderr, flush=True)
+
+
+def complain(error: Exception) -> int:
+    """Says what went wrong; gives the exit code that says it too."""
+    warn(f"skill-agent: {words_of(error)}")
+    return exit_code(error)
+
+
+def exit_code(error: Exception) -> int:
+    match error:
+        case AuthError():
+            return NOT_AUTHORISED
+        case ProviderError(status=0, code=code) if code in UNREACHED:
+            return UNREACHABLE
+        case SettingsError():
+            return USAGE
+    return FAILED
+
+
+def words_of(error: Exception) -> str:
+    if not isinstance(error, ProviderError):
+        return str(error)
+    who = f"{error.provider}: " if error.provider not in ("", "remote") else ""
+    request = f" (request {error.request_id})" if error.request_id else ""
+    return f"{who}{error.message}{request}"
+
+
+def introduce(info: ModelInfo) -> None:
+    """A person without a key learns how to get a real model."""
+    if info.note:
+        note(
+            f"{info.id} answers, {info.note}. For a real one set DATABRICKS_TOKEN, ANTHROPIC_API_KEY, "
+            "OPENAI_API_KEY or AZURE_OPENAI_API_KEY (README, Models)."
+        )
+
+
+class Notes(logging.Handler):
+    """The log, as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"· {record.getMessage()}")
+
+
+def log_as_notes() -> None:
+    """Warnings of all, and what our own parts say of themselves."""
+    logging.basicConfig(level=logging.WARNING, handlers=[Notes()])
+    logging.getLogger("skill_agent").setLevel(logging.INFO)
