@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from terminal.notes import note
 from terminal.text import ends, harmless
@@ -38,32 +39,49 @@ async def _line() -> str:
 
 
 @contextmanager
-def silent_keys() -> Iterator[None]:
-    """What is typed while an answer is printed is kept for the next question, and does not show among its lines."""
-    with _echo(False):
+def silent_keys(raw: bool = False) -> Iterator[None]:
+    """What is typed while an answer is printed is kept for the next question, and does not show among its lines.
+    `raw`: key by key, as a line editor reads it; Ctrl-C is a signal all the same."""
+    with _changed(lambda flags: _Flags(flags.input & ~termios.ICRNL, flags.local & ~_LINES) if raw else flags.silent):
         yield
 
 
 @contextmanager
-def echoing() -> Iterator[None]:
-    """For a question: what was typed before it was asked is no answer to it."""
+def echoing(flush: bool = True) -> Iterator[None]:
+    """For a question, to which what was typed before it was asked is no answer: that is flushed."""
     with suppress(termios.error, OSError, ValueError):
-        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-    with _echo(True):
+        if flush:
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+    with _changed(lambda flags: _Flags(flags.input | termios.ICRNL, flags.local | _LINES)):
         yield
 
 
+_LINES = termios.ICANON | termios.ECHO
+
+
+@dataclass(frozen=True, slots=True)
+class _Flags:
+    """Of a terminal, as in termios(3)."""
+
+    input: int
+    local: int
+
+    @property
+    def silent(self) -> _Flags:
+        return _Flags(self.input, self.local & ~termios.ECHO)
+
+
 @contextmanager
-def _echo(on: bool) -> Iterator[None]:
+def _changed(change: Callable[[_Flags], _Flags]) -> Iterator[None]:
+    """Until the end of the block, where standard input is a terminal."""
     try:
         fd = sys.stdin.fileno()
         before = termios.tcgetattr(fd)
     except (termios.error, OSError, ValueError):
         yield
         return
-    now = [*before]
-    now[3] = now[3] | termios.ECHO if on else now[3] & ~termios.ECHO
-    termios.tcsetattr(fd, termios.TCSANOW, now)
+    flags = change(_Flags(before[0], before[3]))
+    termios.tcsetattr(fd, termios.TCSANOW, [flags.input, *before[1:3], flags.local, *before[4:]])
     try:
         yield
     finally:

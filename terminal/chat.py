@@ -20,7 +20,7 @@ from terminal.agents import Wanted, agent_for, cost_of
 from terminal.approval import silent_keys
 from terminal.attachments import REQUEST, ROOM, Attachment, AttachmentError, check_weight
 from terminal.commands import COMMANDS, call_of, run_command
-from terminal.notes import complain, note, warn
+from terminal.notes import complain, note, space, warn
 from terminal.prompt import Prompt, prompt_for
 from terminal.screen import Screen, screen_for
 from terminal.sessions import Session, SessionError
@@ -70,8 +70,7 @@ class Chat:
         """The answer, which is then part of the conversation."""
         asked = [*self.messages, question]
         begun = time.monotonic()
-        with silent_keys():
-            finish = await answered(self.agent, asked, self.screen, "" if self.wanted.url else self.wanted.skill)
+        finish = await answered(self.agent, asked, self.screen, "" if self.wanted.url else self.wanted.skill)
         self.messages = [*asked, *finish.messages]
         self.usage += finish.usage
         self.answers, self.seconds = self.answers + 1, self.seconds + time.monotonic() - begun
@@ -90,7 +89,7 @@ class Chat:
         """Another model or prompt from here on. Raises `SettingsError`, and nothing is changed then."""
         agent = agent_for(wanted, self.agent.settings, self.servers)
         self.agent, self.wanted = agent, wanted
-        self.screen = screen_of(agent)
+        self.screen = screen_of(agent, apart=True)
 
     def words(self) -> Sequence[tuple[str, str]]:
         """What a line may begin with."""
@@ -98,10 +97,10 @@ class Chat:
         return [*commands, *((f"/{name}", one_line(text, 60)) for name, text in self.names.items())]
 
 
-def screen_of(agent: Agent, out: TextIO | None = None) -> Screen:
+def screen_of(agent: Agent, out: TextIO | None = None, apart: bool = False) -> Screen:
     """An embedded model reads for long before it says its first word."""
     first = "reading" if agent.provider.info.id.startswith("local/") else "waiting"
-    return screen_for(out or sys.stdout, cost_of(agent), first)
+    return screen_for(out or sys.stdout, cost_of(agent), first, apart)
 
 
 async def answered(agent: Agent, asked: Sequence[Message], screen: Screen, pinned: str = "") -> Finish:
@@ -123,6 +122,11 @@ async def answered(agent: Agent, asked: Sequence[Message], screen: Screen, pinne
 def converse(chat: Chat, runner: asyncio.Runner) -> int:
     """Question and answer until the end of input. Ctrl-C stops an answer; twice, or at an empty line, it leaves."""
     prompt = prompt_for(runner, chat.words)
+    with silent_keys(prompt.reads_keys):
+        return _converse(chat, runner, prompt)
+
+
+def _converse(chat: Chat, runner: asyncio.Runner, prompt: Prompt) -> int:
     interrupted = -TWICE
     while not chat.leaving:
         try:
@@ -171,4 +175,5 @@ def _ask(chat: Chat, question: Message, runner: asyncio.Runner) -> int:
         return complain(error)
     chat.attached = []
     chat.keep()
+    space()
     return OK

@@ -20,7 +20,7 @@ from terminal.agents import Wanted, agent_for
 from terminal.attachments import attach, check_weight
 from terminal.chat import Chat, answered, converse, screen_of
 from terminal.json_output import JsonLines, as_json
-from terminal.notes import introduce, log_as_notes, note
+from terminal.notes import introduce, log_as_notes, note, title
 from terminal.sessions import Session, SessionError, last_session, new_session
 from terminal.text import one_line
 
@@ -53,7 +53,7 @@ def chat(options: argparse.Namespace, wanted: Wanted) -> int:
     if not sys.stdin.isatty():
         note("there is no question: give one with -p, or pipe it in")
         return USAGE
-    chat = Chat(wanted, agent, screen_of(agent), session or new_session(), servers, messages, attached)
+    chat = Chat(wanted, agent, screen_of(agent, apart=True), session or new_session(), servers, messages, attached)
     return _talk(chat)
 
 
@@ -93,21 +93,22 @@ def _skill_names(chat: Chat, runner: asyncio.Runner) -> dict[str, str]:
 
 def _greet(chat: Chat) -> None:
     """Who answers, with what, and how to go on."""
-    info = chat.agent.provider.info
-    who = chat.wanted.url if chat.wanted.url else info.id
-    count = len(chat.names)
+    info, count = chat.agent.provider.info, len(chat.names)
     skills = f"{count} skill{'s' if count != 1 else ''}" if count else "no skills"
-    note(f"{TITLE} · {one_line(who, 80)} · {skills}")
+    title(TITLE, one_line(chat.wanted.url or info.id, 60), skills)
     introduce(info)
     if chat.messages:
         questions = [message for message in chat.messages if message.role == "user"]
-        last = one_line(questions[-1].text, 60) if questions else ""
-        note(f"Going on with {chat.session.name}, {len(questions)} questions so far; the last: {last}")
+        last = one_line(questions[-1].text, 50) if questions else ""
+        note(f"Going on with {chat.session.name} ({len(questions)} questions); the last: {last}")
     for each in chat.attached:
         note(f"· {each.name} goes along with the first question")
-    example = next(iter(chat.names), "")
-    note("Ask away. /help says what else can be typed" + (f", /{example} uses that skill." if example else "."))
-    note("Ctrl-C stops an answer, Ctrl-D leaves; the conversation is kept.")
+    example = f"/{next(iter(chat.names))} " if chat.names else ""
+    hints = {"/help": "what else can be typed", **({example: "asks with that skill"} if example else {})}
+    hints["Ctrl-C"] = "stops an answer; Ctrl-D leaves"
+    width = max(map(len, hints)) + 2
+    for key, meaning in hints.items():
+        note(f"  {key:<{width}}{meaning}")
 
 
 def _farewell(chat: Chat) -> None:

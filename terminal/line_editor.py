@@ -31,6 +31,8 @@ STYLE = Style.from_dict({"prompt": "bold", "completion-menu": "noreverse", "bott
 class LineEditor:
     """Enter asks; Alt-Enter, Ctrl-J or a backslash at the end of a line begins another; Ctrl-X Ctrl-E opens $EDITOR."""
 
+    reads_keys = True
+
     def __init__(
         self, mark: str, runner: Runner, words: Callable[[], Sequence[tuple[str, str]]], history: Path | None
     ) -> None:

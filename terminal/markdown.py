@@ -16,9 +16,10 @@ from markdown_it.token import Token
 from pygments import token as tokens
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import CodeBlock, Heading, HorizontalRule, Markdown, MarkdownElement, TableElement
+from rich.markdown import CodeBlock, Heading, HorizontalRule, ListItem, Markdown, MarkdownElement, TableElement
 from rich.padding import Padding
 from rich.rule import Rule
+from rich.segment import Segment
 from rich.style import Style
 from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.table import Table
@@ -135,6 +136,18 @@ class _Code(CodeBlock):
         yield Padding(_syntax(str(self.text).rstrip(), self.lexer_name), (0, 0, 0, 2))
 
 
+class _Item(ListItem):
+    """Numbers with their dot."""
+
+    def render_number(self, console: Console, options: ConsoleOptions, number: int, last_number: int) -> RenderResult:
+        wide = max(len(str(last_number)), 2) + 2
+        lines = console.render_lines(self.elements, options.update(width=options.max_width - wide), style=self.style)
+        for count, line in enumerate(lines):
+            yield Segment(" " * wide if count else f"{number}. ".rjust(wide))
+            yield from line
+            yield Segment("\n")
+
+
 class _Heading(Heading):
     LEVEL_ALIGN: ClassVar[dict[str, Any]] = {}
 
@@ -170,6 +183,7 @@ class _Answer(Markdown):
         "code_block": _Code,
         "heading_open": _Heading,
         "hr": _Rule,
+        "list_item_open": _Item,
         "table_open": _Table,
     }
 

@@ -32,6 +32,18 @@ def note(words: str) -> None:
     _line(words, "2")
 
 
+def title(name: str, *more: str) -> None:
+    """The first line: the name, and what goes with it dim."""
+    bold, rest = harmless(name), harmless("".join(f" · {each}" for each in more))
+    print(f"\033[1m{bold}\033[0m\033[2m{rest}\033[0m" if has_colour(sys.stderr) else bold + rest, file=sys.stderr)
+
+
+def space() -> None:
+    """An empty line where somebody looks."""
+    if is_smart(sys.stderr):
+        print(file=sys.stderr)
+
+
 def warn(words: str) -> None:
     """A line that says what went wrong."""
     _line(words, "31")

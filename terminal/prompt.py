@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Protocol
 
 from defaults import data_folder
+from terminal.approval import echoing
 from terminal.notes import is_smart
 
 MARK = "> "
 
 
 class Prompt(Protocol):
+    """`reads_keys`: it takes the terminal's keys one by one, and sets it up for that itself."""
+
+    reads_keys: bool
+
     def ask(self, before: str = "") -> str | None:
         """What is typed, `before` standing there already; None at the end of input. Raises `KeyboardInterrupt`."""
         ...
@@ -47,6 +52,8 @@ def history_file() -> Path | None:
 class PlainPrompt:
     """A line as the terminal gives it; a backslash at its end goes on with the next."""
 
+    reads_keys = False
+
     def __init__(self) -> None:
         if is_smart(sys.stdin):
             with suppress(ImportError):
@@ -56,7 +63,8 @@ class PlainPrompt:
         lines: list[str] = []
         while True:
             try:
-                line = input("… " if lines else MARK)
+                with echoing(flush=False):
+                    line = input("… " if lines else MARK)
             except EOFError:
                 print(file=sys.stderr)
                 return "\n".join(lines) if lines else None

@@ -167,10 +167,10 @@ def _called(call: ToolCall) -> str:
     return one_line(f"{call.name} {arguments}".strip(), SHOWN)
 
 
-def screen_for(out: TextIO, cost: Cost, first: str = "waiting") -> Screen:
+def screen_for(out: TextIO, cost: Cost, first: str = "waiting", apart: bool = False) -> Screen:
     """What the terminal can show; the spinner stands on stderr, unless that has the same lines as a pipe."""
     drawn = is_smart(out) and importlib.util.find_spec("rich") is not None
-    writer: Writer = Drawn(out) if drawn else Plain(out, CLEAR if is_smart(out) else "")
+    writer: Writer = Drawn(out, apart) if drawn else Plain(out, CLEAR if is_smart(out) else "")
     seen = is_smart(sys.stderr) and (out.isatty() or _is_file(out))
     spinner = Spinner(sys.stderr, lambda: writer.at_margin or not out.isatty()) if seen else None
     return Screen(writer, spinner, cost, first)

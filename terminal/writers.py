@@ -47,15 +47,16 @@ class Plain:
 
 
 class Drawn:
-    """Each block when it is finished, with an empty line between two."""
+    """Each block when it is finished, with an empty line between two; `apart`: and one before the first."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, apart: bool = False) -> None:
         from terminal.markdown import console_of
 
         self.at_margin = True
         self._out = out
         self._console: Console = console_of(out, has_colour(out))
         self._blocks = Blocks()
+        self._apart = apart
         self._first = True
 
     def write(self, text: str) -> None:
@@ -72,7 +73,7 @@ class Drawn:
     def _print(self, block: Block) -> None:
         from terminal.markdown import draw
 
-        gap = "" if block.tight or self._first else "\n"
+        gap = "" if block.tight or (self._first and not self._apart) else "\n"
         if not self.at_margin and not block.tight:
             gap = f"\n{gap}"
         self._put(gap + draw(block, self._console))
