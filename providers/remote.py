@@ -6,7 +6,6 @@ never followed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -18,15 +17,10 @@ from providers.errors import error_of, parse
 from providers.http import Auth, Http
 from providers.openai import ChatCompletions, Quirks
 from providers.openai_answer import Answer
+from providers.reasons import plain
 from settings import SettingsError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_REASONS = (
-    ("refused", "nothing listens there"),
-    ("name or service not known|nodename nor servname|name resolution|getaddrinfo|no address", "no such host"),
-    ("unreachable", "there is no way to it from here"),
-    ("reset|disconnected", "the connection was cut"),
-)
 
 
 def base_url(url: str) -> str:
@@ -102,7 +96,7 @@ class RemoteAgent(ChatCompletions):
     def _words(self, error: ProviderError, begun: bool) -> str:
         where = "{0.scheme}://{0.netloc}".format(urlsplit(self.base))
         if begun:
-            return f"the answer broke off: {_reason(error.message)}"
+            return f"the answer broke off: {plain(error.message)}"
         if is_login(error):
             return f"{where} answers with a login page: not logged in, or without CAN USE on the app. {self._login}"
         if isinstance(error, AuthError) and error.status in (401, 403):
@@ -112,9 +106,9 @@ class RemoteAgent(ChatCompletions):
         if isinstance(error, NotFound) and not error.message.startswith("The model"):
             return f"{error.message} ({self.base})"
         if isinstance(error, ProviderDown) and error.code == "upstream_tls_error":
-            return f"{where} has no certificate that this machine trusts: {error.message}"
+            return f"{where} has no certificate that this machine trusts (SSL_CERT_FILE names others): {error.message}"
         if isinstance(error, ProviderDown) and error.status == 0 and error.code != "server_error":
-            return f"{where} cannot be reached: {_reason(error.message)}. Is the server running, and the address right?"
+            return f"{where} cannot be reached: {plain(error.message)}. Is the server running, and the address right?"
         return error.message
 
     @property
@@ -134,14 +128,6 @@ class RemoteAgent(ChatCompletions):
 def is_login(error: ProviderError) -> bool:
     """Whether the answer was a way to a login page, or that page."""
     return isinstance(error, BadResponse) and (error.code == "upstream_redirect" or "a web page came" in error.message)
-
-
-def _reason(words: str) -> str:
-    """Why a connection fails, without the names that libraries give to it."""
-    for mark, plain in _REASONS:
-        if re.search(mark, words, re.I):
-            return plain
-    return re.sub(r"^\w+(Error|Exception|Timeout): ", "", words)
 
 
 def _names(listed: Any) -> list[str]:

@@ -52,8 +52,9 @@ class Blocks:
         self._tight = False
 
     @property
-    def is_empty(self) -> bool:
-        return not (self._line or self._lines)
+    def tail(self) -> str:
+        """The end of what has not been given yet: its last line, "" where there is none."""
+        return self._line or ("" if self._fence or not self._lines else self._lines[-1])
 
     def feed(self, text: str) -> Iterator[Block]:
         *lines, rest = text.split("\n")

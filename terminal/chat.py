@@ -132,7 +132,7 @@ def _converse(chat: Chat, runner: asyncio.Runner, prompt: Prompt) -> int:
         try:
             typed = prompt.ask(chat.kept)
         except KeyboardInterrupt:
-            print(file=sys.stderr)
+            chat.kept = ""
             if time.monotonic() - interrupted < TWICE:
                 return INTERRUPTED
             interrupted = time.monotonic()
@@ -155,7 +155,7 @@ def _take(chat: Chat, typed: str, runner: asyncio.Runner, prompt: Prompt) -> int
             question = chat.question(typed)
     except (AttachmentError, SessionError, SettingsError, ProviderError, SkillError) as error:
         chat.kept = "" if typed.startswith("/") else typed
-        return complain(error)
+        return complain(error, who="")
     except KeyboardInterrupt:
         return INTERRUPTED
     return _ask(chat, question, runner) if question else OK
@@ -172,7 +172,7 @@ def _ask(chat: Chat, question: Message, runner: asyncio.Runner) -> int:
         return INTERRUPTED
     except (ProviderError, SkillError, SettingsError) as error:
         chat.kept = words
-        return complain(error)
+        return complain(error, who="")
     chat.attached = []
     chat.keep()
     space()

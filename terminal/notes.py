@@ -8,6 +8,7 @@ import sys
 from typing import TextIO
 
 from providers.base import AuthError, ModelInfo, ProviderError
+from providers.reasons import plain
 from settings import SettingsError
 from terminal import FAILED, NOT_AUTHORISED, UNREACHABLE, USAGE
 from terminal.text import harmless
@@ -55,9 +56,9 @@ def _line(words: str, style: str) -> None:
     print(f"{CLEAR}{text}" if is_smart(sys.stderr) else text, file=sys.stderr, flush=True)
 
 
-def complain(error: Exception) -> int:
+def complain(error: Exception, who: str = "skill-agent: ") -> int:
     """Says what went wrong; gives the exit code that says it too."""
-    warn(f"skill-agent: {words_of(error)}")
+    warn(f"{who}{words_of(error)}")
     return exit_code(error)
 
 
@@ -77,7 +78,20 @@ def words_of(error: Exception) -> str:
         return str(error)
     who = f"{error.provider}: " if error.provider not in ("", "remote") else ""
     request = f" (request {error.request_id})" if error.request_id else ""
-    return f"{who}{error.message}{request}"
+    return f"{who}{_reason(error)}{request}"
+
+
+def _reason(error: ProviderError) -> str:
+    """A server behind --url has its own words (`providers/remote.py`)."""
+    if error.provider == "remote" or error.status:
+        return error.message
+    if error.code == "upstream_disconnected":
+        return f"the answer broke off: {plain(error.message)}"
+    if error.code in UNREACHED:
+        return (
+            f"cannot be reached: {plain(error.message)}. Is the network there, and the address right? (doctor checks)"
+        )
+    return error.message
 
 
 def introduce(info: ModelInfo) -> None:

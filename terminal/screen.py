@@ -69,8 +69,7 @@ class Screen:
             if self._spinner:
                 await self._spinner.stop()
             self._end_thinking()
-            if finish or not self._writer.at_margin:
-                self._writer.end()
+            self._writer.end(whole=finish is not None)
         if finish is None:
             raise AssertionError("`Finish` is always last")
         self._end(finish)
@@ -79,8 +78,7 @@ class Screen:
     async def allow(self, tool: str, arguments: str) -> bool:
         """Asks the person at the terminal, one question at a time."""
         async with self._asking:
-            if not self._writer.at_margin:
-                self._writer.end()
+            self._writer.end(whole=False)
             if self._spinner is None:
                 return await ask(tool, arguments)
             with self._spinner.paused():
@@ -172,7 +170,8 @@ def screen_for(out: TextIO, cost: Cost, first: str = "waiting", apart: bool = Fa
     drawn = is_smart(out) and importlib.util.find_spec("rich") is not None
     writer: Writer = Drawn(out, apart) if drawn else Plain(out, CLEAR if is_smart(out) else "")
     seen = is_smart(sys.stderr) and (out.isatty() or _is_file(out))
-    spinner = Spinner(sys.stderr, lambda: writer.at_margin or not out.isatty()) if seen else None
+    shown = (lambda: writer.at_margin or not out.isatty(), lambda: writer.pending)
+    spinner = Spinner(sys.stderr, *shown) if seen else None
     return Screen(writer, spinner, cost, first)
 
 

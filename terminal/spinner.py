@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from terminal.notes import CLEAR, has_colour
-from terminal.text import one_line
+from terminal.text import end_of, one_line, start_of, wide
 
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 BEAT = 0.1
@@ -20,12 +20,14 @@ PATIENCE = 0.3
 
 
 class Spinner:
-    """`may_show` is asked before each frame. It is drawn over itself; `stop` leaves nothing of it."""
+    """`may_show` is asked before each frame, and `preview` for text that is on its way, whose end is shown. It is drawn
+    over itself; `stop` leaves nothing of it."""
 
-    def __init__(self, out: TextIO, may_show: Callable[[], bool]) -> None:
+    def __init__(self, out: TextIO, may_show: Callable[[], bool], preview: Callable[[], str] = str) -> None:
         self.label = ""
         self._out = out
         self._may_show = may_show
+        self._preview = preview
         self._task: asyncio.Task[None] | None = None
         self._paused = self._drawn = False
         self._since = 0.0
@@ -76,7 +78,10 @@ class Spinner:
             return
         width = shutil.get_terminal_size().columns - 1
         seconds = f" {waited:.0f} s" if waited >= 1 else ""
-        text = one_line(f"{frame} {self.label}{seconds}", width)
+        text = start_of(one_line(f"{frame} {self.label}{seconds}"), width)
+        room = width - wide(text) - 4
+        if room > 0 and (coming := one_line(self._preview()[-4 * room :])):
+            text += f"  …{end_of(coming, room)}" if wide(coming) > room else f"  {coming}"
         self._put(f"{CLEAR}\033[2m{text}\033[0m" if has_colour(self._out) else f"{CLEAR}{text}")
         self._drawn = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from unicodedata import east_asian_width
 
 _BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """What reorders the letters around it: https://trojansource.codes"""
@@ -30,6 +31,23 @@ def one_line(text: str, most: int = 0) -> str:
     """Harmless, with every run of spaces as one; `most` characters with an ellipsis for the rest, 0 for all."""
     line = harmless(" ".join(text.split()))
     return f"{line[: most - 1]}…" if most and len(line) > most else line
+
+
+def wide(text: str) -> int:
+    """Columns on a terminal: https://www.unicode.org/reports/tr11"""
+    return len(text) if text.isascii() else sum(2 if east_asian_width(each) in "WF" else 1 for each in text)
+
+
+def start_of(text: str, columns: int) -> str:
+    while wide(text) > columns:
+        text = text[:-1]
+    return text
+
+
+def end_of(text: str, columns: int) -> str:
+    while wide(text) > columns:
+        text = text[1:]
+    return text
 
 
 def ends(text: str, most: int) -> str:

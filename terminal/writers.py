@@ -17,10 +17,15 @@ class Writer(Protocol):
 
     at_margin: bool
 
+    @property
+    def pending(self) -> str:
+        """The end of what is held back."""
+        ...
+
     def write(self, text: str) -> None: ...
 
-    def end(self) -> None:
-        """What is still held back, and the end of the line."""
+    def end(self, whole: bool = True) -> None:
+        """What is still held back, and the end of the line; `whole`: also of an answer without a word."""
         ...
 
 
@@ -33,15 +38,18 @@ class Plain:
         self._clear = clear
         self._wrote = False
 
+    @property
+    def pending(self) -> str:
+        return ""
+
     def write(self, text: str) -> None:
         if text := harmless(text):
             self._out.write(self._clear + text if self.at_margin else text)
             self._out.flush()
             self.at_margin, self._wrote = text.endswith("\n"), True
 
-    def end(self) -> None:
-        """An answer without a word is still a line."""
-        if not self.at_margin or not self._wrote:
+    def end(self, whole: bool = True) -> None:
+        if not self.at_margin or (whole and not self._wrote):
             self.write("\n")
         self._wrote = False
 
@@ -59,11 +67,15 @@ class Drawn:
         self._apart = apart
         self._first = True
 
+    @property
+    def pending(self) -> str:
+        return self._blocks.tail
+
     def write(self, text: str) -> None:
         for block in self._blocks.feed(harmless(text)):
             self._print(block)
 
-    def end(self) -> None:
+    def end(self, whole: bool = True) -> None:
         for block in self._blocks.end():
             self._print(block)
         if not self.at_margin:
