@@ -14,16 +14,16 @@ from typing import Literal
 
 LONGEST = 6_000
 """Characters of a block that is still rendered as Markdown."""
-LONGEST_CODE = 100_000
+LONGEST_CODE = 16_000
 """Characters of a code block that is still highlighted."""
 CODE_LINES = 20
-"""Lines of code that are waited for before they are shown."""
+"""Lines of code that are waited for before they are shown; more for long code, as it is coloured as a whole."""
 DEEPEST = 24
 """Columns of indentation that are still rendered as nested lists."""
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*([^`\s]*)")
 _ITEM = re.compile(r" {0,3}([-*+]|\d{1,9}[.)])([ \t]|$)")
-_DEEP = re.compile(rf"[ \t>]{{{DEEPEST},}}|([ \t]*>){{6}}|(?:[ \t]*[-*+] ){{6}}")
+_DEEP = re.compile(rf"[ \t>]{{{DEEPEST},}}|([ \t]*>){{6}}|(?:[ \t]*(?:[-*+]|\d+[.)])[ \t]){{6}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Blocks:
         self._language = ""
         self._shown = 0
         self._list = self._gap = self._plain = False
-        self._tight = False
+        self._tight = self._midst = False
 
     @property
     def tail(self) -> str:
@@ -63,7 +63,7 @@ class Blocks:
             yield from self._take(whole)
         self._line += rest
         if self._plain and self._line:
-            line, self._line = self._line, ""
+            line, self._line, self._midst = self._line, "", True
             yield Block("plain", line, tight=True)
         elif len(self._line) > LONGEST:
             yield from self._overflow()
@@ -79,13 +79,18 @@ class Blocks:
         if self._fence:
             yield from self._take_code(line)
         elif self._plain:
-            yield Block("plain", line + "\n", tight=True)
-            self._plain = bool(line.strip())
-            self._tight = False
+            yield from self._take_plain(line)
         elif not line.strip():
             yield from self._blank()
         else:
             yield from self._take_words(line)
+
+    def _take_plain(self, line: str) -> Iterator[Block]:
+        if self._midst or line.strip():
+            yield Block("plain", line + "\n", tight=True)
+        else:
+            self._plain = self._tight = False
+        self._midst = False
 
     def _blank(self) -> Iterator[Block]:
         """The end of a block; a list may go on behind it."""
@@ -131,7 +136,7 @@ class Blocks:
             self._lines, self._size = [], 0
             return
         self._add(line)
-        if len(self._lines) - self._shown >= CODE_LINES:
+        if len(self._lines) - self._shown >= max(CODE_LINES, self._shown // 2):
             yield from self._flush_code()
 
     def _flush_code(self) -> Iterator[Block]:
@@ -163,5 +168,5 @@ class Blocks:
         text = "".join(f"{line}\n" for line in self._lines) + self._line
         self._lines, self._size, self._line = [], 0, ""
         self._list = self._gap = False
-        self._plain = True
+        self._plain, self._midst = True, not text.endswith("\n")
         yield Block("plain", text, tight=self._tight)

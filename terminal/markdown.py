@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from textwrap import indent
 from typing import Any, ClassVar, TextIO, cast
 
 from markdown_it import MarkdownIt
@@ -27,11 +28,14 @@ from rich.text import Text
 from rich.theme import Theme
 
 from terminal.blocks import Block
+from terminal.text import harmless
 
 WIDEST = 100
 """Columns of running text; longer lines are hard to read."""
 NARROWEST = 20
 TAB = 4
+LONGEST_LINE = 400
+"""Characters of a line of code that is still highlighted."""
 
 CODE = ANSISyntaxTheme(
     {
@@ -92,7 +96,7 @@ def draw(block: Block, console: Console) -> str:
 
 def _drawn(block: Block, console: Console, width: int) -> str:
     if block.kind == "code":
-        return _printed(console, Padding(_code(block), (0, 0, 0, 2)), width)
+        return _coloured(block, console, width) if _is_colourful(block) else indent(_as_it_is(block), "  ")
     wide = min(width, WIDEST) if not block.text.lstrip().startswith("|") else width
     return _printed(console, _Answer(block.text), wide)
 
@@ -111,12 +115,17 @@ def _as_it_is(block: Block) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _code(block: Block) -> Syntax | Text:
+def _is_colourful(block: Block) -> bool:
+    """Rich takes long to wrap a line with many colours."""
+    plain = not block.language or block.language in ("text", "txt", "plain")
+    return not plain and max(map(len, block.text.split("\n"))) <= LONGEST_LINE
+
+
+def _coloured(block: Block, console: Console, width: int) -> str:
     """The lines that have not been shown yet, coloured as part of the whole."""
-    if not block.language or block.language in ("text", "txt", "plain"):
-        return Text(_as_it_is(block).rstrip("\n"))
     lines = block.text.count("\n") + 1
-    return _syntax(block.text, block.language, (block.shown + 1, lines))
+    syntax = _syntax(block.text, block.language, (block.shown + 1, lines))
+    return _printed(console, Padding(syntax, (0, 0, 0, 2)), width)
 
 
 def _syntax(code: str, language: str, lines: tuple[int, int] | None = None) -> Syntax:
@@ -190,16 +199,18 @@ class _Answer(Markdown):
     def __init__(self, markup: str) -> None:
         super().__init__("", hyperlinks=False)
         parser = MarkdownIt("commonmark", {"html": False}).enable("strikethrough").enable("table")
-        self.markup, self.parsed = markup, [*_without_pictures(parser.parse(markup))]
+        self.markup, self.parsed = markup, [*_made_safe(parser.parse(markup))]
 
 
-def _without_pictures(found: list[Token]) -> Iterator[Token]:
-    """Pictures as text: what they show, and where they lie."""
+def _made_safe(found: list[Token]) -> Iterator[Token]:
+    """Pictures as text: what they show, and where they lie. What entities and addresses were decoded to is harmless."""
     for token in found:
+        token.content = harmless(token.content)
+        token.attrs = {name: harmless(v) if isinstance(v, str) else v for name, v in token.attrs.items()}
         if token.type == "image":
             where = str(token.attrs.get("src", ""))
             yield Token("text", "", 0, content=f"{token.content or 'picture'} ({where})")
             continue
         if token.children:
-            token.children = [*_without_pictures(token.children)]
+            token.children = [*_made_safe(token.children)]
         yield token

@@ -87,10 +87,10 @@ def _reason(error: ProviderError) -> str:
         return error.message
     if error.code == "upstream_disconnected":
         return f"the answer broke off: {plain(error.message)}"
+    if error.message.startswith(("silence for", "no answer within")):
+        return error.message
     if error.code in UNREACHED:
-        return (
-            f"cannot be reached: {plain(error.message)}. Is the network there, and the address right? (doctor checks)"
-        )
+        return f"it cannot be reached, {plain(error.message)}: check the network and the address (or ask doctor)"
     return error.message
 
 

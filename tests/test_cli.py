@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +17,8 @@ from providers.scripted import ScriptedProvider, call
 from server import create_app
 from settings import Settings
 from tests.servers import serve
+from tests.terminals import PATIENCE, ROOT, Terminal, cli
 from tests.upstream import Upstream, chat_chunks, json_reply, sse
-
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -45,13 +39,6 @@ def env(up: Upstream, tmp_path: Path) -> dict[str, str]:
         "SKILL_AGENT_MODEL": "openai/test",
         "PYTHONWARNINGS": "error",
     }
-
-
-def cli(*words: str, env: dict[str, str], given: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "cli.py"), *words]
-    return subprocess.run(
-        command, env=env, input=given, capture_output=True, text=True, timeout=PATIENCE, cwd=env["HOME"]
-    )
 
 
 def test_one_answer_is_alone_on_stdout(env: dict[str, str], up: Upstream) -> None:
@@ -225,36 +212,6 @@ def test_a_databricks_profile_logs_in(env: dict[str, str], up: Upstream, tmp_pat
     assert "dapi123" not in refused.stderr
 
 
-class Terminal:
-    """A process on a pseudo-terminal."""
-
-    def __init__(self, *words: str, env: dict[str, str]) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(env["HOME"])
-            os.execve(sys.executable, [sys.executable, str(ROOT / "cli.py"), *words], {**env, "TERM": "dumb"})
-        self.seen = ""
-
-    def type(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
-
-    def expect(self, words: str) -> str:
-        """What came up to and with `words`."""
-        until = time.monotonic() + PATIENCE
-        while words not in self.seen:
-            assert time.monotonic() < until, f"{words!r} never came; there is {self.seen!r}"
-            if select.select([self.fd], [], [], 0.1)[0]:
-                self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
-        before, _, self.seen = self.seen.partition(words)
-        return before + words
-
-    def end(self) -> int:
-        try:
-            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        finally:
-            os.close(self.fd)
-
-
 # A terminal's child is forked, and the upstream has threads: Python warns of that combination only.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_conversation_remembers_and_ctrl_c_stops_only_the_answer(env: dict[str, str], up: Upstream) -> None:
@@ -268,7 +225,7 @@ def test_a_conversation_remembers_and_ctrl_c_stops_only_the_answer(env: dict[str
     screen.expect("> ")
     screen.type("stuck\n")
     screen.expect("Well")
-    os.kill(screen.pid, signal.SIGINT)
+    screen.interrupt()
     screen.expect("stopped")
     screen.expect("> ")
     screen.type("third\n")
