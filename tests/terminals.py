@@ -40,13 +40,13 @@ def cli(*words: str, env: Mapping[str, str], given: str | bytes = "") -> subproc
 class Terminal:
     """The command line on a pseudo-terminal; `raw` is all that it has sent, `seen` what came since the last look."""
 
-    def __init__(
-        self, *words: str, env: Mapping[str, str], term: str = "dumb", size: tuple[int, int] = (80, 24)
-    ) -> None:
+    def __init__(self, *words: str, env: Mapping[str, str], term: str = "dumb", bare: bool = False) -> None:
+        """`bare`: without the packages of requirements-cli.txt."""
+        program = ["-c", BARE] if bare else [str(ROOT / "cli.py")]
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(env["HOME"])
-            os.execve(sys.executable, [sys.executable, str(ROOT / "cli.py"), *words], {**env, "TERM": term})
+            os.execve(sys.executable, [sys.executable, *program, *words], {**env, "TERM": term})
         ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
         self.raw = self.seen = ""
 
@@ -64,6 +64,13 @@ class Terminal:
             self._read(0.1)
         before, _, self.seen = self.seen.partition(words)
         return before + words
+
+    def prompted(self) -> None:
+        """Waits until the line editor asks: meanwhile it has the terminal mark what is pasted."""
+        until = time.monotonic() + PATIENCE
+        while self.raw.rfind("\x1b[?2004h") <= self.raw.rfind("\x1b[?2004l"):
+            assert time.monotonic() < until, f"no prompt came; there is {self.seen!r}"
+            self._read(0.1)
 
     def interrupt(self) -> None:
         os.kill(self.pid, signal.SIGINT)
