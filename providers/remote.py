@@ -66,6 +66,16 @@ class RemoteAgent(ChatCompletions):
         except ProviderError as error:
             raise self.explained(error) from error
 
+    async def _attempt(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
+        """A login page stays one however often it is asked."""
+        try:
+            async with aclosing(super()._attempt(request)) as events:
+                async for event in events:
+                    yield event
+        except ProviderError as error:
+            error.retryable = error.retryable and not is_login(error)
+            raise
+
     async def models(self) -> list[str]:
         """The names that the server lists. Raises `ProviderError`."""
         try:
