@@ -77,7 +77,9 @@ def unknown_settings(env: Mapping[str, str]) -> dict[str, str]:
     Settings.from_env(names)
     known = {name for name in names.asked if name.startswith(OURS)} | BESIDE
     odd = [name for name in sorted(env) if name.startswith(OURS) and name not in known]
-    return {name: next(iter(difflib.get_close_matches(name, known, 1, 0.7)), "") for name in odd}
+    ends = {name.removeprefix(OURS): name for name in known}
+    near = {name: difflib.get_close_matches(name.removeprefix(OURS), ends, 1, 0.7) for name in odd}
+    return {name: ends[found[0]] if found else "" for name, found in near.items()}
 
 
 def _settings(settings: Settings) -> bool:
@@ -190,6 +192,8 @@ async def _model(settings: Settings, http: Http) -> bool:
         return _line(True, "credentials", "none are needed (for a real model see README, Models)")
     _line(True, "credentials", place.source)
     good, words = await reach(place, http, name)
+    for secret in settings.secrets:  # some providers say a wrong key back
+        words = words.replace(secret, "[redacted]")
     return _line(good, "network", words)
 
 

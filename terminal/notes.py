@@ -11,6 +11,8 @@ from providers.base import AuthError, ModelInfo, ProviderError
 from providers.reasons import plain
 from settings import SettingsError
 from terminal import FAILED, NOT_AUTHORISED, UNREACHABLE, USAGE
+from terminal.attachments import AttachmentError
+from terminal.sessions import SessionError
 from terminal.text import harmless
 
 CLEAR = "\r\033[K"
@@ -68,7 +70,7 @@ def exit_code(error: Exception) -> int:
             return NOT_AUTHORISED
         case ProviderError(status=0, code=code) if code in UNREACHED:
             return UNREACHABLE
-        case SettingsError():
+        case SettingsError() | AttachmentError() | SessionError():
             return USAGE
     return FAILED
 
