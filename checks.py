@@ -50,7 +50,7 @@ def doctor(wanted: Wanted) -> int:
 
 
 def _line(good: bool, what: str, words: str, mark: str = "ok") -> bool:
-    print(f"{mark if good else 'FAIL':<4}  {what:<11} {harmless(words)}")
+    print(f"{mark if good else 'FAIL':<4}  {what:<12}{harmless(words)}")
     return good
 
 

@@ -29,7 +29,7 @@ STYLE = Style.from_dict({"prompt": "bold", "completion-menu": "noreverse", "bott
 
 
 class LineEditor:
-    """Enter asks; Alt-Enter, Ctrl-J or a backslash at the end of a line begins another; Ctrl-X Ctrl-E opens $EDITOR."""
+    """Enter asks; Alt-Enter or a backslash at the end of a line begins another; Ctrl-X Ctrl-E opens $EDITOR."""
 
     reads_keys = True
 
@@ -79,6 +79,7 @@ def _keys(pastes: dict[str, str]) -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
+    @keys.add("c-j")  # Enter that was typed before the editor was there
     def _(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if buffer.complete_state and buffer.complete_state.current_completion:
@@ -90,7 +91,6 @@ def _keys(pastes: dict[str, str]) -> KeyBindings:
             buffer.validate_and_handle()
 
     @keys.add("escape", "enter")
-    @keys.add("c-j")
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 

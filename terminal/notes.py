@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
+import textwrap
 from typing import TextIO
 
 from providers.base import AuthError, ModelInfo, ProviderError
@@ -53,9 +55,19 @@ def warn(words: str) -> None:
 
 
 def _line(words: str, style: str) -> None:
-    words = harmless(words)
+    words = _wrapped(harmless(words)) if is_smart(sys.stderr) else harmless(words)
     text = f"\033[{style}m{words}\033[0m" if has_colour(sys.stderr) else words
     print(f"{CLEAR}{text}" if is_smart(sys.stderr) else text, file=sys.stderr, flush=True)
+
+
+def _wrapped(words: str) -> str:
+    """Between words, as a terminal would break within them."""
+    width = shutil.get_terminal_size().columns - 1
+    how = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(
+        line if len(line) <= width else textwrap.fill(line, width, **how)  # type: ignore[arg-type]
+        for line in words.split("\n")
+    )
 
 
 def complain(error: Exception, who: str = "skill-agent: ") -> int:
@@ -100,8 +112,8 @@ def introduce(info: ModelInfo) -> None:
     """A person without a key learns how to get a real model."""
     if info.note:
         note(
-            f"{info.id} answers, {info.note}. For a real one set DATABRICKS_TOKEN, ANTHROPIC_API_KEY, "
-            "OPENAI_API_KEY or AZURE_OPENAI_API_KEY (README, Models)."
+            f"This is {info.note}. For a real one set ANTHROPIC_API_KEY, OPENAI_API_KEY, AZURE_OPENAI_API_KEY or "
+            "DATABRICKS_TOKEN (README, Models)."
         )
 
 
