@@ -56,6 +56,8 @@ class Chat:
     spent: float | None = None
     answers: int = 0
     seconds: float = 0.0
+    stopped: bool = False
+    """Whether the newest answer was."""
     leaving: bool = False
 
     def question(self, typed: str) -> Message:
@@ -168,12 +170,13 @@ def _ask(chat: Chat, question: Message, runner: asyncio.Runner) -> int:
     try:
         runner.run(chat.ask(question))
     except KeyboardInterrupt:
+        chat.stopped = True
         note("· stopped; /retry asks again")
         return INTERRUPTED
     except (ProviderError, SkillError, SettingsError) as error:
         chat.kept = words
         return complain(error, who="")
-    chat.attached = []
+    chat.attached, chat.stopped = [], False
     chat.keep()
     space()
     return OK

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from agent.servers import mcp_servers
 from messages import Finish, Message, Part, Text
@@ -73,10 +73,19 @@ def _talk(chat: Chat) -> int:
         chat.names = _skill_names(chat, runner)
         _greet(chat)
         try:
-            return converse(chat, runner)
-        finally:
+            code = converse(chat, runner)
             _farewell(chat)
+            if chat.stopped and chat.agent.provider.info.id.startswith("local/"):
+                _leave_at_once(code)
+            return code
+        finally:
             runner.run(_close(chat.agent, chat.servers))
+
+
+def _leave_at_once(code: int) -> NoReturn:
+    """llama.cpp reads a prompt to its end before it can be unloaded, which may take a minute."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _skill_names(chat: Chat, runner: asyncio.Runner) -> dict[str, str]:
@@ -144,9 +153,7 @@ async def _answer_once(
             session.keep([*asked, *finish.messages])
     except asyncio.CancelledError:
         if agent.provider.info.id.startswith("local/"):
-            # llama.cpp reads a prompt to its end before it can be unloaded, which may take a minute.
-            sys.stdout.flush()
-            os._exit(INTERRUPTED)
+            _leave_at_once(INTERRUPTED)
         raise
     finally:
         await _close(agent, servers)

@@ -90,6 +90,14 @@ def _keys(pastes: dict[str, str]) -> KeyBindings:
         else:
             buffer.validate_and_handle()
 
+    @keys.add("c-c")
+    def _(event: KeyPressEvent) -> None:
+        """Takes back what is typed; where nothing is, it is for the chat."""
+        if event.current_buffer.text:
+            event.current_buffer.reset(append_to_history=True)
+        else:
+            event.app.exit(exception=KeyboardInterrupt)
+
     @keys.add("escape", "enter")
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")

@@ -51,12 +51,15 @@ class Screen:
         self._cost = cost
         self._first = first
         self._begun = self._thought = 0.0
+        self._carried = Usage()
+        self._calls: dict[str, ToolCall] = {}
         self._asking = asyncio.Lock()
 
     async def show(self, events: AsyncGenerator[Event, None]) -> Finish:
         """Prints the answer as it comes; what has come is shown too where the run is stopped or fails."""
-        self.reasoning, self.spent, self._thought = "", None, 0.0
-        self._begun = time.monotonic()
+        self.reasoning, self._thought = "", 0.0
+        self.spent = self.spent if self._carried.total else None
+        self._begun = self._begun if self._carried.total else time.monotonic()
         self._start()
         finish: Finish | None = None
         try:
@@ -69,7 +72,8 @@ class Screen:
             if self._spinner:
                 await self._spinner.stop()
             self._end_thinking()
-            self._writer.end(whole=finish is not None)
+            self._writer.end(whole=finish is not None and not finish.calls)
+            self._carried = self._carried if finish else Usage()
         if finish is None:
             raise AssertionError("`Finish` is always last")
         self._end(finish)
@@ -113,11 +117,13 @@ class Screen:
             case Compacted(before, after):
                 self._note(f"· the conversation was summarised: {before:,} tokens became {after:,}")
             case ToolStart(call):
+                self._calls[call.id] = call
                 self._say(_called(call))
             case ToolEnd(call, result, seconds) if result.is_error:
                 self._note(f"· {call.name} failed after {seconds:.1f} s: {one_line(result.text, SHOWN)}")
             case ToolEnd(call, _, seconds) if call.name != "activate_skill":
-                self._note(f"· {_called(call)} ({seconds:.1f} s)")
+                # A server tells the arguments at the start only.
+                self._note(f"· {_called(self._calls.pop(call.id, call))} ({seconds:.1f} s)")
             case Turn(usage=usage):
                 self._count(usage)
                 self._say("waiting")
@@ -141,7 +147,11 @@ class Screen:
             note(f"· the answer is cut off: {cause} was reached")
         elif finish.reason == "content_filter":
             note("· the model declined to answer")
-        note(f"· {self._figures(finish.usage)}")
+        if finish.calls:  # it goes on when they are answered
+            self._carried += finish.usage
+            return
+        note(f"· {self._figures(finish.usage + self._carried)}")
+        self._carried = Usage()
 
     def _figures(self, usage: Usage) -> str:
         cached = f" ({usage.cache_read:,} cached)" if usage.cache_read else ""

@@ -55,7 +55,7 @@ class Plain:
 
 
 class Drawn:
-    """Each block when it is finished, with an empty line between two; `apart`: and one before the first."""
+    """Each block when it is finished, with an empty line between two; `apart`: and one around all."""
 
     def __init__(self, out: TextIO, apart: bool = False) -> None:
         from terminal.markdown import console_of
@@ -79,6 +79,8 @@ class Drawn:
         for block in self._blocks.end():
             self._print(block)
         if not self.at_margin:
+            self._put("\n")
+        if self._apart and not self._first:
             self._put("\n")
         self._blocks, self._first = Blocks(), True
 
