@@ -6,6 +6,7 @@ never followed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -108,7 +109,8 @@ class RemoteAgent(ChatCompletions):
         if begun:
             return f"the answer broke off: {plain(error.message)}"
         if is_login(error):
-            return f"{where} answers with a login page: not logged in, or without CAN USE on the app. {self._login}"
+            how = re.sub(r": is the credential.*", "", error.message)
+            return f"{where} asks for a login ({how}): not logged in, or without CAN USE on the app. {self._login}"
         if isinstance(error, AuthError) and error.status in (401, 403):
             return f"{where} does not accept the login ({error.message}). {self._login}"
         if error.status in (502, 503) and not isinstance(error, Overloaded):
