@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 
 setup: .venv/.ready
 
-chat: .venv/.ready
+chat: .venv/.chat
 	@$(BIN)/python cli.py
 
 serve: .venv/.ready
@@ -82,7 +82,7 @@ test-lowest:
 	@rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
 	@sed -n 's/^\([a-z-]*\)>=\([0-9.]*\).*/\1==\2/p' requirements.txt > .venv-lowest/lowest.txt
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-lowest/lowest.txt \
-		-r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt
+		-r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt -r requirements-cli.txt
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-local.txt
 	@.venv-lowest/bin/python -m pytest
 
@@ -93,6 +93,10 @@ clean:
 	@test -n "$(PYTHON)" || { echo "skill-agent needs Python 3.11 or newer" >&2; exit 1; }
 	@echo "Making .venv with $(PYTHON) …" >&2
 	@$(PYTHON) -m venv .venv
+
+.venv/.chat: requirements-cli.txt .venv/.ready
+	@$(PIP) -r requirements-cli.txt </dev/null >&2
+	@touch $@
 
 # The lock file where it has wheels for: these Pythons and processors, with glibc or macOS. Elsewhere requirements.txt.
 CORE = $(shell $(BIN)/python -c 'import platform as p, sys; print("requirements.lock" if sys.version_info < (3, 15) \
@@ -106,7 +110,7 @@ CORE = $(shell $(BIN)/python -c 'import platform as p, sys; print("requirements.
 	@$(PIP) --no-deps -r requirements-local.txt </dev/null >&2
 	@touch $@
 
-.venv/.dev: requirements-dev.txt requirements-mcp.txt requirements-postgres.txt .venv/.ready
+.venv/.dev: requirements-dev.txt requirements-mcp.txt requirements-postgres.txt .venv/.chat
 	@echo "Installing what the tests need …" >&2
 	@$(PIP) -r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt </dev/null >&2
 	@command -v npm >/dev/null && npm install --silent --no-fund --no-audit --fetch-retries 1 --prefix .venv/node openai@7 axe-core@4 \

@@ -14,7 +14,8 @@ from agent.structured import Structure, bare
 from messages import Finish, JsonFormat, Options, SkillActivated, ToolStart, Turn, clean
 from skill_cases import SCRIPTED, Case, Eval, evals_of, expression
 from skill_store import Problem, Skill
-from terminal import FAILED, OK, USAGE, note
+from terminal import FAILED, OK, USAGE
+from terminal.notes import note
 
 if TYPE_CHECKING:
     from agent_loop import Agent

@@ -27,6 +27,8 @@ EARLY = 300.0
 REST = 10.0
 """Seconds between two tries to replace a token that is still good."""
 CLI_SECONDS = 30.0
+PERSONAL = "dapi"
+"""How personal access tokens begin."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -109,6 +111,24 @@ def profile_credentials(settings: Settings, http: Http, app: bool = False) -> tu
     if profile.get("client_id") and profile.get("client_secret"):
         return host, _service_principal(host, profile["client_id"], profile["client_secret"], http)
     return host, FetchedToken(lambda: cli_token(name or profile.get("name", "DEFAULT")))
+
+
+def app_credentials(settings: Settings, http: Http, named: bool = False) -> Auth:
+    """For a Databricks App, which takes OAuth tokens only. A profile that is `named` goes before all else; without one
+    the token of the environment, where it is no personal one, then its service principal, then the default profile.
+    """
+    token, secret = settings.databricks_token, settings.databricks_client_secret
+    if not named and token and not token.startswith(PERSONAL):
+        return bearer(token)
+    if not named and settings.databricks_client_id and secret:
+        return _service_principal(_safe(settings.databricks_host), settings.databricks_client_id, secret, http)
+    try:
+        return profile_credentials(settings, http, app=True)[1]
+    except SettingsError:
+        if named or not token or settings.databricks_config.exists():
+            raise
+        hint = "a personal access token, which Databricks Apps refuse; use: databricks auth login"
+        raise SettingsError("DATABRICKS_TOKEN", hint, f"{PERSONAL}…") from None
 
 
 def read_profile(path: Path, name: str) -> dict[str, str]:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +17,8 @@ from providers.scripted import ScriptedProvider, call
 from server import create_app
 from settings import Settings
 from tests.servers import serve
+from tests.terminals import PATIENCE, ROOT, Terminal, cli
 from tests.upstream import Upstream, chat_chunks, json_reply, sse
-
-ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -47,13 +41,6 @@ def env(up: Upstream, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def cli(*words: str, env: dict[str, str], given: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "cli.py"), *words]
-    return subprocess.run(
-        command, env=env, input=given, capture_output=True, text=True, timeout=PATIENCE, cwd=env["HOME"]
-    )
-
-
 def test_one_answer_is_alone_on_stdout(env: dict[str, str], up: Upstream) -> None:
     done = cli("-p", "Invent a cookie", env=env)
     assert (done.returncode, done.stdout) == (0, "A lavender cookie.\n")
@@ -74,7 +61,7 @@ def test_piped_text_is_context_beside_a_prompt(env: dict[str, str], up: Upstream
 
 def test_no_question_is_said(env: dict[str, str]) -> None:
     done = cli(env=env)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no question" in done.stderr
 
 
@@ -225,36 +212,6 @@ def test_a_databricks_profile_logs_in(env: dict[str, str], up: Upstream, tmp_pat
     assert "dapi123" not in refused.stderr
 
 
-class Terminal:
-    """A process on a pseudo-terminal."""
-
-    def __init__(self, *words: str, env: dict[str, str]) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(env["HOME"])
-            os.execve(sys.executable, [sys.executable, str(ROOT / "cli.py"), *words], {**env, "TERM": "dumb"})
-        self.seen = ""
-
-    def type(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
-
-    def expect(self, words: str) -> str:
-        """What came up to and with `words`."""
-        until = time.monotonic() + PATIENCE
-        while words not in self.seen:
-            assert time.monotonic() < until, f"{words!r} never came; there is {self.seen!r}"
-            if select.select([self.fd], [], [], 0.1)[0]:
-                self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
-        before, _, self.seen = self.seen.partition(words)
-        return before + words
-
-    def end(self) -> int:
-        try:
-            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        finally:
-            os.close(self.fd)
-
-
 # A terminal's child is forked, and the upstream has threads: Python warns of that combination only.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_conversation_remembers_and_ctrl_c_stops_only_the_answer(env: dict[str, str], up: Upstream) -> None:
@@ -268,7 +225,7 @@ def test_a_conversation_remembers_and_ctrl_c_stops_only_the_answer(env: dict[str
     screen.expect("> ")
     screen.type("stuck\n")
     screen.expect("Well")
-    os.kill(screen.pid, signal.SIGINT)
+    screen.interrupt()
     screen.expect("stopped")
     screen.expect("> ")
     screen.type("third\n")
@@ -279,3 +236,96 @@ def test_a_conversation_remembers_and_ctrl_c_stops_only_the_answer(env: dict[str
     said = [message["content"] for message in up.requests[-1].json["messages"][1:]]
     assert said == ["first", "One.", "second", "Two.", "third"]
     assert up.abandoned == 1
+
+
+def test_json_stream_tells_what_happens(env: dict[str, str], up: Upstream) -> None:
+    wanted = ("call_1", "activate_skill", '{"name": "cookie-flavor-generator"}')
+    up.reply(sse(chat_chunks(reasoning="Hm.", tool_calls=[wanted])), sse(chat_chunks(text="Lavender\x1b[2J.")))
+    done = cli("-p", "hi", "--json-stream", env=env)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    kinds = [each["type"] for each in told]
+    assert kinds[0] == "reasoning" and kinds[-1] == "finish" and {"skill_activated", "tool_end", "turn"} <= set(kinds)
+    assert "".join(each["text"] for each in told if each["type"] == "text") == told[-1]["text"] == "Lavender\x1b[2J."
+    assert "\x1b" not in done.stdout
+    up.reply(json_reply({"error": {"message": "Bad key", "code": "invalid_api_key"}}, status=401))
+    failed = cli("-p", "hi", "--json-stream", env=env)
+    assert failed.returncode == 3
+    assert json.loads(failed.stdout) == {"type": "error", "message": "Bad key", "code": "upstream_auth_error"}
+
+
+def test_files_go_along(env: dict[str, str], up: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "pic.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "notes.txt").write_text("oat milk\n")
+    cli("-p", "What?", "-a", "pic.png", "--attach", "notes.txt", env=env)
+    parts = up.requests[0].json["messages"][-1]["content"]
+    assert [part["type"] for part in parts] == ["image_url", "text", "text"]
+    assert parts[0]["image_url"]["url"].startswith("data:image/png;base64,")
+    assert [part["text"] for part in parts[1:]] == ["notes.txt:\n```txt\noat milk\n```", "What?"]
+    gone = cli("-p", "What?", "-a", "gone.png", env=env)
+    assert gone.returncode == 2
+    assert one_line(gone) == "skill-agent: gone.png cannot be read: No such file or directory"
+
+
+def test_a_session_is_gone_on_with(env: dict[str, str], up: Upstream) -> None:
+    assert cli("-p", "x", "-c", env=env).returncode == 2
+    cli("-p", "first", "--session", "trip", env=env)
+    cli("-p", "second", "-c", env=env)
+    said = [message["content"] for message in up.requests[-1].json["messages"] if message["role"] == "user"]
+    assert said == ["first", "second"]
+
+
+def test_a_system_prompt_that_is_not_there_is_named_as_it_was_given(env: dict[str, str]) -> None:
+    done = cli("-p", "hi", "--system", "nope.md", env=env)
+    assert done.returncode == 2
+    assert one_line(done) == "skill-agent: --system is 'nope.md': the file cannot be read: No such file or directory"
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_an_interrupted_answer_is_exit_code_130_and_the_provider_sees_it(env: dict[str, str], up: Upstream) -> None:
+    up.always(sse(chat_chunks(text="Well, that")[:3], done=False).but(stall=True))
+    for count, words in enumerate((["-p", "hi"], ["-p", "hi", "--json-stream"]), 1):
+        screen = Terminal(*words, env=env)
+        assert up.wait_requests(count, PATIENCE)
+        screen.expect("Well")
+        screen.interrupt()
+        assert screen.end() == 130
+    assert up.wait_closed()
+
+
+def test_slips_in_settings_are_found(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "mcp.json").write_text('{"mcpServers": {"clock": {"command": "nope-nope"}}}')
+    wrong = {"SKILL_AGENT_SKILL": "x", "SKILL_AGENT_FROBNICATE": "1", "SKILL_AGENT_MCP": str(tmp_path / "mcp.json")}
+    done = cli("doctor", env={**env, **wrong})
+    assert done.returncode == 1
+    assert re.search(
+        r"FAIL +settings +SKILL_AGENT_SKILL is not read by anything: is it SKILL_AGENT_SKILLS\?", done.stdout
+    )
+    assert re.search(r"FAIL +settings +SKILL_AGENT_FROBNICATE is not read by anything; README", done.stdout)
+    assert re.search(r"FAIL +mcp +clock gives no tools", done.stdout)
+    assert re.search(r"ok +credentials +OPENAI_API_KEY", done.stdout) and re.search(r"ok +network .* ms", done.stdout)
+    bad = cli("doctor", env={**env, "SKILL_AGENT_MAX_TURNS": "x"})
+    assert bad.returncode == 1 and "SKILL_AGENT_MAX_TURNS is 'x'" in bad.stdout
+
+
+def test_doctor_says_which_credentials_are_refused(env: dict[str, str], up: Upstream) -> None:
+    up.route("/v1/models", json_reply({"error": {"message": "Incorrect API key provided: sk-secret-canary"}}, 401))
+    done = cli("doctor", env=env)
+    assert done.returncode == 1
+    assert re.search(r"FAIL +network .* HTTP 401: .* Is OPENAI_API_KEY right", done.stdout)
+    assert "sk-secret-canary" not in done.stdout + done.stderr
+    away = cli("doctor", "--url", "http://127.0.0.1:9", env=env)
+    assert away.returncode == 1 and re.search(r"FAIL +server +http://127.0.0.1:9 cannot be reached", away.stdout)
+
+
+def test_a_shell_completes(env: dict[str, str]) -> None:
+    script = cli("completion", "bash", env=env).stdout
+    program = f"""{script}
+complete_words() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _skill_agent; echo "${{COMPREPLY[*]}}"; }}
+complete_words python cli.py ba
+complete_words python cli.py --json
+complete_words python cli.py skills va
+complete_words python cli.py completion z
+complete_words ./cli.py doctor --u
+"""
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=PATIENCE, env=env)
+    assert done.stdout.splitlines() == ["batch", "--json --json-stream", "validate", "zsh", "--url"], done.stderr

@@ -134,6 +134,17 @@ def test_one_module_imports_httpx() -> None:
     ]
 
 
+def test_what_draws_and_edits_is_imported_only_where_somebody_looks() -> None:
+    """Pipes and scripts do not wait for rich and prompt_toolkit, and do without them."""
+    for packages, module in (
+        ({"rich", "pygments", "markdown_it"}, "terminal.markdown"),
+        ({"prompt_toolkit"}, "terminal.line_editor"),
+    ):
+        assert [name for name in FILES if {found.partition(".")[0] for found in imports(name)} & packages] == [module]
+        at_once = {node.module for name in FILES for node in tree(name).body if isinstance(node, ast.ImportFrom)}
+        assert module not in at_once
+
+
 def test_no_imports_go_in_circles() -> None:
     for name in FILES:
         behind = {found for after in ours(name) for found in reached(after)}
