@@ -70,7 +70,8 @@ def network_error(error: Exception, provider: str, host: str) -> ProviderError:
         return ProviderDown(f"silence from {host}", provider=provider, code="upstream_timeout")
     if names & CONNECTING:
         return ProviderDown(f"{unreachable} ({_reason(chain)})", provider=provider)
-    words = "the answer is not HTTP" if names & MALFORMED else f"the answer broke off ({_reason(chain)})"
+    malformed = names & MALFORMED and "PayloadEncodingError" not in names  # which a body is too that is cut
+    words = "the answer is not HTTP" if malformed else f"the answer broke off ({_reason(chain)})"
     return BadResponse(words, provider=provider, code="upstream_disconnected")
 
 

@@ -51,9 +51,9 @@ def player(script: Script) -> Callable[[Received], Reply]:
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """What was said; what is attached stands before it."""
+    """The last line of what was said; what is attached stands before it."""
     content = message["content"]
-    return str(content if isinstance(content, str) else content[-1].get("text", ""))
+    return str(content if isinstance(content, str) else content[-1].get("text", "")).rpartition("\n")[2]
 
 
 @asynccontextmanager

@@ -62,7 +62,9 @@ def test_a_script_elsewhere_embeds_the_agent_without_a_warning(tmp_path: Path) -
     done = subprocess.run(
         command, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, timeout=30
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    # On a busy machine asyncio's debug mode says of anything that it took long.
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, said) == (0, [])
     assert done.stdout.splitlines() == ["Cinnamon stars. 6 8", "3.5", "Cocoa."]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["script.py", "skills"]
 

@@ -10,6 +10,8 @@ import { Store, prefer, preference } from "./store.js";
 const SAVE_EVERY = 1500; // milliseconds, while an answer comes
 export const DEFAULTS = { system: "", temperature: "", maxTokens: "", effort: "" };
 
+const CUT = { kind: "broken", message: "The page was closed before this answer was over.", detail: "", wait: 0 };
+
 export class Chat {
   /** @param {() => void} changed is called whenever something is to be drawn anew */
   constructor(changed) {
@@ -26,6 +28,7 @@ export class Chat {
     this.questions = []; // tools that a person has to allow
     this.needsKey = false;
     this.saved = new Map();
+    this.cut = new Set(); // answers that were coming when the page was closed
     this.channel = typeof BroadcastChannel === "function" ? new BroadcastChannel("skill-agent") : null;
     if (this.channel) this.channel.onmessage = () => this.#reload();
   }
@@ -33,7 +36,7 @@ export class Chat {
   async open() {
     this.store = await Store.open();
     if (!this.store.lasting) this.notice = { text: "This browser keeps nothing here: conversations go with the page." };
-    await this.#reload();
+    await this.#reload(true);
     const last = held("conversation");
     const found = this.conversations.find((conversation) => conversation.id === last);
     if (found) this.current = found;
@@ -55,13 +58,23 @@ export class Chat {
     this.changed();
   }
 
-  async #reload() {
+  /** `first`: what is unfinished was cut off. Later it may be coming in another tab. */
+  async #reload(first = false) {
     const rows = await this.store.all("conversations").catch(() => []);
     const busy = new Map([...this.runs.values()].map((task) => [task.conversation.id, task.conversation]));
-    this.conversations = rows.map((row) => busy.get(row.id) ?? mended(row)).sort((a, b) => b.updated - a.updated);
+    this.conversations = rows.map((row) => busy.get(row.id) ?? this.#mended(row, first)).sort((a, b) => b.updated - a.updated);
     const again = this.conversations.find((conversation) => conversation.id === this.current.id);
     if (again) this.current = again;
     this.changed();
+  }
+
+  #mended(conversation, first) {
+    for (const message of conversation.messages) {
+      if (message.role !== "assistant" || message.ended) continue;
+      if (first) this.cut.add(message.id);
+      if (this.cut.has(message.id)) close(message, "failed", { ...CUT });
+    }
+    return conversation;
   }
 
   get running() {
@@ -244,14 +257,4 @@ export class Chat {
       this.changed();
     }
   }
-}
-
-/** An answer that was coming when the page was closed came no further. */
-function mended(conversation) {
-  for (const message of conversation.messages) {
-    if (message.role === "assistant" && !["done", "stopped", "failed"].includes(message.state)) {
-      close(message, "failed", { kind: "broken", message: "The page was closed before this answer was over.", detail: "", wait: 0 });
-    }
-  }
-  return conversation;
 }

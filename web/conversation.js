@@ -146,7 +146,7 @@ function answer(found) {
     reason: "",
     limit: "",
     begun: 0,
-    ended: 0,
+    ended: Date.now(),
     state: "done",
     trouble: null,
   };
