@@ -8,7 +8,6 @@ import importlib.util
 import logging
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from settings import Settings, SettingsError
 from terminal import FAILED, OK
 from terminal.agents import Wanted, server_auth
 from terminal.connectivity import place_of, reach
+from terminal.sessions import is_writable
 from terminal.text import harmless, listed
 
 OURS = "SKILL_AGENT_"
@@ -133,25 +133,14 @@ def _sandbox(settings: Settings) -> bool:
 def _store(settings: Settings) -> bool:
     """Where the server keeps answers, and the terminal conversations."""
     folder = data_folder()
-    if not _writable(folder):
+    if not is_writable(folder):
         _warn("sessions", f"{folder} cannot be written, so conversations are not kept (XDG_DATA_HOME names another)")
     if not (url := settings.store or default_store()):
         return _line(True, "store", "in memory, as the user's data folder cannot be written (SKILL_AGENT_STORE)")
     place = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not _writable(place.parent):
+    if url.startswith("sqlite:///") and not is_writable(place.parent):
         return _line(False, "store", f"{place.parent} cannot be written: name another file with SKILL_AGENT_STORE")
     return _line(True, "store", without_password(url))
-
-
-def _writable(folder: Path) -> bool:
-    """By trying it; a folder that is not there yet counts by the nearest one that is."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
 
 
 def _port() -> bool:

@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from agent.approval import TOOL as APPROVE
 from agent.approval import asked_about
+from agent.workspace import Workspace
 from messages import Finish, Message, Part, Text, ToolResult, Usage
 from providers.base import ProviderError
 from settings import SettingsError
@@ -23,7 +25,7 @@ from terminal.commands import COMMANDS, call_of, run_command
 from terminal.notes import complain, note, space, warn
 from terminal.prompt import Prompt, prompt_for
 from terminal.screen import Screen, screen_for
-from terminal.sessions import Session, SessionError
+from terminal.sessions import Session, SessionError, is_writable
 from terminal.text import one_line, size
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ class Chat:
         """The answer, which is then part of the conversation."""
         asked = [*self.messages, question]
         begun = time.monotonic()
-        finish = await answered(self.agent, asked, self.screen, "" if self.wanted.url else self.wanted.skill)
+        pinned = "" if self.wanted.url else self.wanted.skill
+        finish = await answered(self.agent, asked, self.screen, self.session.files, pinned)
         self.messages = [*asked, *finish.messages]
         self.usage += finish.usage
         self.answers, self.seconds = self.answers + 1, self.seconds + time.monotonic() - begun
@@ -105,15 +108,29 @@ def screen_of(agent: Agent, out: TextIO | None = None, apart: bool = False) -> S
     return screen_for(out or sys.stdout, cost_of(agent), first, apart)
 
 
-async def answered(agent: Agent, asked: Sequence[Message], screen: Screen, pinned: str = "") -> Finish:
-    """The whole answer. A server's questions about its tools are put to the person here, and it goes on."""
+def workspace_in(files: Path) -> Workspace | None:
+    """None, which is a folder that goes with the agent, where nothing can be kept."""
+    return Workspace(files) if is_writable(files) else None
+
+
+async def answered(agent: Agent, asked: Sequence[Message], screen: Screen, files: Path, pinned: str = "") -> Finish:
+    """The whole answer. A server's questions about its tools are put to the person here, and it goes on. What the
+    agent makes lies in the folder `files`, which is made with the first of them.
+    """
     said: list[Message] = []
+    workspace = workspace_in(files)
     spent = Usage()
     while True:
-        how: dict[str, Any] = {"activate": pinned, "approve": lambda call: screen.allow(call.name, call.arguments)}
+        how: dict[str, Any] = {
+            "activate": pinned,
+            "workspace": workspace,
+            "approve": lambda call: screen.allow(call.name, call.arguments),
+        }
         finish = await screen.show(agent.stream([*asked, *said], **how))
         said += finish.messages
         spent += finish.usage
+        for made in finish.files:
+            note(f"· made {made.path} ({size(made.size)})" + (f" in {files}" if workspace else ""))
         questions = [call for call in finish.calls if call.name == APPROVE]
         if not questions:
             return replace(finish, messages=tuple(said), usage=spent)

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from agent.servers import mcp_servers
@@ -18,10 +19,10 @@ from skill_store import SkillError
 from terminal import INTERRUPTED, OK, USAGE
 from terminal.agents import Wanted, agent_for
 from terminal.attachments import attach, check_weight
-from terminal.chat import Chat, answered, converse, screen_of
+from terminal.chat import Chat, answered, converse, screen_of, workspace_in
 from terminal.json_output import JsonLines, as_json
 from terminal.notes import introduce, log_as_notes, note, title
-from terminal.sessions import Session, SessionError, last_session, new_session
+from terminal.sessions import Session, SessionError, last_session, loose_files, new_session
 from terminal.text import one_line
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ async def _answer_once(
     pinned = "" if options.url else str(options.skill)  # a server is told of the skill in the request
     try:
         await _start(servers)
-        finish = await _printed(agent, asked, options, pinned)
+        files = session.files if session else loose_files()
+        finish = await _printed(agent, asked, options, files, pinned)
         if session:
             session.keep([*asked, *finish.messages])
     except asyncio.CancelledError:
@@ -160,18 +162,20 @@ async def _answer_once(
     return OK
 
 
-async def _printed(agent: Agent, asked: Sequence[Message], options: argparse.Namespace, pinned: str) -> Finish:
+async def _printed(
+    agent: Agent, asked: Sequence[Message], options: argparse.Namespace, files: Path, pinned: str
+) -> Finish:
     if options.json_stream:
-        return await _streamed(agent, asked, pinned)
+        return await _streamed(agent, asked, files, pinned)
     if options.json:
         screen = screen_of(agent, open(os.devnull, "w"))  # noqa: SIM115, ASYNC230 - closed with the process
-        finish = await answered(agent, asked, screen, pinned)
+        finish = await answered(agent, asked, screen, files, pinned)
         print(as_json(finish))
         return finish
-    return await answered(agent, asked, screen_of(agent), pinned)
+    return await answered(agent, asked, screen_of(agent), files, pinned)
 
 
-async def _streamed(agent: Agent, asked: Sequence[Message], pinned: str) -> Finish:
+async def _streamed(agent: Agent, asked: Sequence[Message], files: Path, pinned: str) -> Finish:
     """Nobody is there to ask: tools that need a person's word are refused."""
     lines = JsonLines(sys.stdout)
 
@@ -179,7 +183,9 @@ async def _streamed(agent: Agent, asked: Sequence[Message], pinned: str) -> Fini
         return False
 
     try:
-        async with aclosing(agent.stream(asked, activate=pinned, approve=refuse)) as events:
+        async with aclosing(
+            agent.stream(asked, activate=pinned, approve=refuse, workspace=workspace_in(files))
+        ) as events:
             async for event in events:
                 lines.take(event)
                 if isinstance(event, Finish):

@@ -85,7 +85,8 @@ def told_of(event: Event) -> Json | None:
             return {"type": "compacted", "before": before, "after": after}
         case Finish():
             ended = {"finish_reason": event.reason, "limit": event.limit or None, "model": event.model}
-            return {"type": "finish", "text": event.text, **ended, "usage": _usage(event.usage)}
+            files = [{"path": file.path, "bytes": file.size} for file in event.files]
+            return {"type": "finish", "text": event.text, **ended, "usage": _usage(event.usage), "files": files}
     return None
 
 

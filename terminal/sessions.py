@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -62,6 +63,8 @@ class Session:
             raise SettingsError("--session", "expected letters, digits, dots, dashes and underscores", name)
         self.name = name
         self.path = (folder or sessions_folder()) / f"{name}.jsonl"
+        self.files = self.path.with_suffix(".files")
+        """The folder of what the agent makes in this conversation."""
         self.lost = 0
         """Lines that could not be read."""
         self._file: int | None = None
@@ -131,6 +134,22 @@ class Session:
 
 def sessions_folder() -> Path:
     return data_folder() / "sessions"
+
+
+def is_writable(folder: Path) -> bool:
+    """By trying it; a folder that is not there yet counts by the nearest one that is."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def loose_files() -> Path:
+    """A folder for what is made in an answer that belongs to no session."""
+    return sessions_folder() / f"{time.strftime('%Y-%m-%d-%H%M')}-{os.getpid()}.files"
 
 
 def new_session(folder: Path | None = None) -> Session:

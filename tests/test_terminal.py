@@ -137,6 +137,7 @@ def test_keys_typed_ahead_are_no_answer_to_a_question_about_a_tool(env: dict[str
     screen.expect("[y/N] ")
     screen.type("y\r")
     screen.expect("Made.")
+    screen.expect("made a.md (5.0 kB) in")
     screen.prompted()
     screen.type("\x04")
     assert screen.end() == 0
