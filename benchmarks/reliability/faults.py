@@ -17,7 +17,7 @@ from benchmarks.reliability.service import PROVIDERS, Bench, providers_at
 from benchmarks.reliability.trial import Cell, Place, Trial, Verdict
 
 AT_ONCE = 32
-HEAVY, HEAVY_AT_ONCE = (36, 38, 39), 4
+HEAVY, HEAVY_AT_ONCE = (36, 38, 39), 2
 """Rows that keep a processor busy: beside others they would trip their time limits."""
 SETTINGS = {"SKILL_AGENT_MAX_TURNS": str(TURNS)}
 FULL = {"SKILL_AGENT_MAX_RUNNING": "1"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.reliability.client import Call
 from benchmarks.reliability.figures import Figure, quantile
 from benchmarks.reliability.heard import SURFACES, body_for
+from benchmarks.reliability.process import held
 from benchmarks.reliability.service import Bench, Server
 
 CLIENTS = 500
@@ -20,6 +21,8 @@ NOTICED = 1.0
 SETTLING = 5.0
 """Seconds that descriptors and tasks may take to go."""
 COUNTED = ("tasks", "sockets", "descriptors", "children")
+KEPT = ("sockets", "descriptors")
+"""Of which a connection that is kept for the provider's next answer has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +128,9 @@ async def _settled(bench: Bench, server: Server, before: Mapping[str, int] | Non
 
 
 async def _counted(bench: Bench, server: Server) -> dict[str, int]:
-    from benchmarks.reliability.process import held
-
     state = await bench.upstream.control("state")
     kept = state["open"] - state["busy"] - 1
-    found = held(server.pid)
-    counts = {"sockets": found.sockets - kept, "descriptors": found.descriptors - kept, "children": found.children}
     stats = await server.client.get("/debug/stats")
-    tasks = {"tasks": stats.json()["tasks"]} if stats.status == 200 else {}
-    return {**tasks, **counts, "open upstream": state["busy"] - 1}
+    found: dict[str, int] = stats.json() if stats.status == 200 else asdict(held(server.pid))
+    counts = {name: found[name] - kept * (name in KEPT) for name in COUNTED if name in found}
+    return {**counts, "open upstream": state["busy"] - 1}

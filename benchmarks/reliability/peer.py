@@ -25,6 +25,7 @@ NAME = "LiteLLM"
 VENV = ROOT / "build" / "litellm"
 REQUIREMENT = "litellm[proxy]>=1.108,<2"
 RETRIES = 2
+KEY = "sk-bench-9c1f6a2e7b3d5084"
 FIGURES = ("R1", "R3", "R4", "R6", "R10")
 OURS_ALONE = ("full", "drain")
 """Scenes that it has no setting for, or that are another figure."""
@@ -91,7 +92,7 @@ async def proxy(bench: Bench, scaled: bool = False) -> AsyncIterator[Server]:
     command = [str(VENV / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     # Prices come with the package; without this it would ask GitHub for them.
     environment = bare_environment() | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": ""}
-    server = spawn(command, environment, Path(config.with_suffix(".log")), Client(port))
+    server = spawn(command, environment, Path(config.with_suffix(".log")), Client(port, KEY))
     try:
         await server.healthy("/health/liveliness")
         yield server
@@ -106,6 +107,7 @@ def _config(bench: Bench, scaled: bool) -> dict[str, Any]:
     limits = {"timeout": 1, "stream_timeout": 1} if scaled else {}
     return {
         "model_list": models,
+        "general_settings": {"master_key": KEY},
         "litellm_settings": {"num_retries": RETRIES},
         "router_settings": {"num_retries": RETRIES, **limits},
     }

@@ -21,8 +21,10 @@ from benchmarks.reliability.client import Client
 from benchmarks.reliability.launcher import ENDED
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
+PATIENCE = 180.0
 PROVIDERS = ("openai", "anthropic", "azure", "databricks")
+SCALED = {"SKILL_AGENT_TIMEOUTS": "connect=0.3,first_byte=1,between_bytes=1,whole=4"}
+"""Time limits of model calls in seconds rather than minutes."""
 SCRIPTS = {
     "quick": "print('done')",
     "crash": "import sys; print('before'); sys.exit('it broke')",
@@ -146,7 +148,7 @@ class Bench:
         """In the folder of one that has been started before."""
         module = [sys.executable, "-m", "benchmarks.reliability.launcher", str(folder), "scaled" if scaled else "-"]
         port = free_port()
-        environment = self._environment(folder, default) | dict(settings or {})
+        environment = self._environment(folder, default) | (SCALED if scaled else {}) | dict(settings or {})
         client = Client(port, canaries.CLIENT, canaries.ALL, self.leaks)
         server = spawn([*module, "--port", str(port)], environment, folder / "log", client)
         await server.healthy("/health")
