@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import reliability
@@ -34,6 +34,8 @@ from benchmarks.reliability.page import page
 from benchmarks.reliability.service import Bench, upstream, write_skill
 
 NAMES = tuple(f"R{number}" for number in range(1, 13))
+BESIDE = {"R8": "R11"}
+"""Figures that mostly wait, and are measured side by side."""
 
 
 class Report:
@@ -111,15 +113,22 @@ async def _run(report: Report, options: argparse.Namespace) -> None:
         write_skill(folder / "skills")
         async with upstream(folder) as up:
             bench = Bench(folder, up, [], options.quick)
-            for figure in options.only:
-                await _measure(figure, bench, report)
-                if options.peer and figure in peer.FIGURES:
+            for figures in _together(options.only):
+                await asyncio.gather(*[_measure(figure, bench, report) for figure in figures])
+                for figure in set(figures) & set(peer.FIGURES) if options.peer else ():
                     report.add(*await peer.measure(figure, bench, report.table))
     finally:
         if options.keep:
             print(f"kept in {folder}", file=sys.stderr)
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _together(names: Sequence[str]) -> Iterator[list[str]]:
+    beside = {name: other for name, other in BESIDE.items() if name in names and other in names}
+    for name in names:
+        if name not in beside.values():
+            yield [name, *([beside[name]] if name in beside else [])]
 
 
 async def _measure(name: str, bench: Bench, report: Report) -> None:

@@ -66,10 +66,12 @@ def cells(surfaces: Sequence[str] = tuple(SURFACES), stopping: bool = False) -> 
             yield row, Cell(row.number, provider, surface, stream)
 
 
-async def run(trial: Trial, wanted: list[tuple[Row, Cell]], table: Table | None = None) -> Table:
+async def run(
+    trial: Trial, wanted: list[tuple[Row, Cell]], table: Table | None = None, at_once: int = AT_ONCE
+) -> Table:
     table = table or Table()
-    for heavy, at_once in ((False, AT_ONCE), (True, HEAVY_AT_ONCE)):
-        room = asyncio.Semaphore(at_once)
+    for heavy, most in ((False, at_once), (True, HEAVY_AT_ONCE)):
+        room = asyncio.Semaphore(most)
 
         async def one(row: Row, cell: Cell, room: asyncio.Semaphore = room) -> None:
             async with room:

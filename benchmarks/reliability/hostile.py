@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.reliability import canaries
 from benchmarks.reliability.client import HI
 
+ROOT = Path(__file__).resolve().parents[2]
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 GENERATED = 1000
 MIB = 1 << 20
@@ -169,6 +171,39 @@ def fixed() -> Iterator[Hostile]:
         yield Hostile(f"{method} {path}", request(method, path))
     for name, data in WIRE.items():
         yield Hostile(f"wire: {name}", data, parsed=False)
+    yield from of_tests()
+
+
+def of_tests(folder: Path = ROOT / "tests" / "hostile") -> Iterator[Hostile]:
+    """Those that the tests know the right answer to (see the folder's README)."""
+    for case in _lines(folder / "requests.jsonl"):
+        path, body = case.get("path", CHAT), case.get("json", case.get("body"))
+        content = json.dumps(body).encode() if "json" in case else _bytes(body or "")
+        headers = {"content-type": "application/json", "content-length": str(len(content)), **case.get("headers", {})}
+        named = [f"{name}: {value}" for name, value in headers.items()]
+        if "authorization" not in headers:
+            named.append(f"authorization: Bearer {canaries.CLIENT}")
+        yield Hostile(f"test {case['id']}", request(case.get("method", "POST"), path, *named) + content)
+    for case in _lines(folder / "histories.jsonl"):
+        yield Hostile(f"test {case['id']}", post(CHAT, {**good(CHAT), "messages": case["messages"]}))
+    for case in _lines(folder / "wire.jsonl"):
+        yield Hostile(f"test {case['id']}", _bytes(case["wire"]), parsed=False)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line] if path.exists() else []
+
+
+def _bytes(written: Any) -> bytes:
+    """Of a text, `[text, times]`, `{"hex": …}`, or a list of those."""
+    match written:
+        case str():
+            return written.encode("utf-8", "surrogatepass")
+        case [str(text), int(times)]:
+            return text.encode() * times
+        case {"hex": digits}:
+            return bytes.fromhex(digits)
+    return b"".join(map(_bytes, written))
 
 
 def generated(count: int = GENERATED) -> list[Hostile]:
