@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from benchmarks.reliability.scripts import TEXT
+from benchmarks.reliability.replies import TEXT
 
 TURNS = 6
 """SKILL_AGENT_MAX_TURNS of the services that are tried."""

@@ -13,7 +13,7 @@ from benchmarks.reliability.client import Answer
 from benchmarks.reliability.expected import UNSEEN, Case, Row, Seen
 from benchmarks.reliability.heard import MODES, SURFACES, body_for, hear
 from benchmarks.reliability.judge import DEADLINE, gross_problems, problems
-from benchmarks.reliability.scripts import TEXT
+from benchmarks.reliability.replies import TEXT
 from benchmarks.reliability.service import Bench, Server
 
 NOTICED = 1.0

@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass, field
 from http.client import responses as PHRASES  # noqa: N812
 from typing import Any
 
-from benchmarks.reliability.scripts import FOREVER, SCRIPTS, Asked, Reply, refused
+from benchmarks.reliability.replies import FOREVER, Asked, Reply, refused
+from benchmarks.reliability.scripts import SCRIPTS
 
 KEY = re.compile(rb"fault-([a-z0-9_]+)-[a-z0-9]+")
 FULL = 1 << 16
