@@ -40,6 +40,8 @@ def body_for(surface: str, stream: bool, model: str, words: str = "hi", **more: 
 
 def hear(answer: Answer, surface: str) -> Heard:
     """Raises nothing: what cannot be read is an answer that was not closed."""
+    if answer.status == 0:
+        return Heard(0, closed=False)
     if answer.status != 200:
         return Heard(answer.status, code=_code_of(answer.json()), closed=answer.whole)
     if answer.headers.get("content-type", "").startswith("text/event-stream"):

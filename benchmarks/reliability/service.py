@@ -98,7 +98,11 @@ class Upstream:
         return f"http{'s' if name == 'tls' else ''}://127.0.0.1:{self.ports[name]}"
 
     async def control(self, what: str) -> Any:
-        return (await self.server.client.get(f"/control/{what}")).json()
+        """Raises `RuntimeError` where the upstream, which all figures need, does not answer."""
+        answer = await self.server.client.get(f"/control/{what}", timeout=PATIENCE)
+        if answer.status != 200:
+            raise RuntimeError(f"the upstream did not answer {what}")
+        return answer.json()
 
     async def seen(self, key: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self.control(f"seen/{key}")
