@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability.figures import Figure
@@ -17,26 +18,30 @@ OVER = ("completed", "failed", "incomplete", "cancelled")
 
 
 async def measure(bench: Bench) -> Figure:
-    """Half of the runs are killed in their answer, which comes after a tool; the others may be anywhere."""
+    """Half of the runs at least are in the answer that comes after their tool; the others may be anywhere."""
     server = await bench.start()
     keys = [f"fault-tool_then_long-r11n{number}" for number in range(RUNS)]
+    await bench.upstream.control("outage/on")
     try:
         ids = await asyncio.gather(*[_begin(server, key) for key in keys])
         await _under_way(bench, keys)
     finally:
         server.kill()
+    await bench.upstream.control("outage/off")
     again = await bench.restart(server.log.parent)
     begun = time.monotonic()
     try:
         ends = await asyncio.gather(*[_end(again, id) for id in ids])
         took = time.monotonic() - begun
-        wrong = [f"{key}: its tool ran {runs} times" for key in keys if (runs := await _tool_runs(bench, key)) > 1]
+        marks = _marks(again.log.parent)
+        wrong = [f"{where}: its tool ran {runs} times" for where, runs in marks.items() if runs > 1]
     finally:
         await again.stop()
     told = Counter(ends)
-    lost = sum(count for end, count in told.items() if end.split(" ")[0] not in OVER)
+    lost = sum(count for end, count in told.items() if end.partition(" ")[0] not in OVER)
     words = f"{RUNS - lost} of {RUNS} background runs found again, {took:.0f} s after the start: "
-    words += ", ".join(f"{count} {end}" for end, count in told.most_common()) + f"; {len(wrong)} tools run twice"
+    words += ", ".join(f"{count} {end}" for end, count in told.most_common())
+    words += f"; of {marks.total()} tools {len(wrong)} run twice"
     numbers = {"lost": lost, "tools_twice": len(wrong), "seconds": round(took, 1)}
     return Figure("R11", words, "0 lost, each over, no tool run twice", not lost and not wrong, numbers, wrong)
 
@@ -70,6 +75,6 @@ async def _end(server: Server, id: str) -> str:
         await asyncio.sleep(0.5)
 
 
-async def _tool_runs(bench: Bench, key: str) -> int:
-    """How often the model's call was carried out: a call is made in answer to a request without results."""
-    return sum(not each["results"] for each in await bench.upstream.seen(key))
+def _marks(folder: Path) -> Counter[str]:
+    """How often the script ran in each conversation: every run of it leaves a file of its own."""
+    return Counter(path.parent.name for path in folder.rglob("ran-*"))

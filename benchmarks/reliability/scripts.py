@@ -294,7 +294,7 @@ def _running(name: str) -> Script:
     return lambda asked: good(asked) if asked.results else calling(asked, ("call_1", "run_skill_script", arguments))
 
 
-SCRIPTS |= {f"script_{name}": _running(name) for name in ("crash", "flood", "sleep", "quick")}
+SCRIPTS |= {f"script_{name}": _running(name) for name in ("crash", "flood", "sleep", "quick", "mark")}
 
 
 @script("loop")
@@ -304,7 +304,10 @@ def _(asked: Asked) -> Reply:
 
 @script("tool_then_long")
 def _(asked: Asked) -> Reply:
-    return SCRIPTS["long" if asked.results else "script_quick"](asked)
+    """A script, then an answer; during an outage it has no end."""
+    if not asked.results:
+        return SCRIPTS["script_mark"](asked)
+    return SCRIPTS["long"](asked) if asked.outage else good(asked)
 
 
 @script("dropped")

@@ -29,6 +29,7 @@ SCRIPTS = {
     "quick": "print('done')",
     "crash": "import sys; print('before'); sys.exit('it broke')",
     "flood": "for _ in range(200_000): print('a line of output')",
+    "mark": "import uuid; open(f'ran-{uuid.uuid4().hex}', 'w').write('once')",
     "sleep": "import time; time.sleep(60)",
 }
 
