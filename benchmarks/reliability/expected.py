@@ -173,7 +173,7 @@ ROWS = (
         33,
         "tool call that is not JSON, once and always",
         Case("bad_arguments", attempts=TWICE, agent=True),
-        Case("bad_arguments_always", 502, "tool_call_invalid", (3, 4), agent=True),
+        Case("bad_arguments_always", attempts=(3, 4), finish="length", text="", agent=True),
     ),
     _of(34, "tool that does not exist", Case("unknown_tool", attempts=TWICE, agent=True, check=_names_a_tool)),
     _of(
