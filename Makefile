@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: setup chat serve test lint audit lock bench fuzz clients test-lowest clean
+.PHONY: setup chat serve test lint audit lock bench reliability fuzz clients test-lowest clean
 
 setup: .venv/.ready
 
@@ -59,6 +59,11 @@ fuzz: .venv/.dev .venv-fuzz/.ready
 
 bench: .venv/.dev
 	@$(BIN)/python benchmarks/startup.py
+
+# Faults, load and hostile input, as figures with targets. PEER=litellm measures LiteLLM's proxy beside it, ONLY=R3,R4
+# some of the figures.
+reliability: .venv/.dev
+	@$(BIN)/python -m benchmarks.reliability $(if $(PEER),--peer) $(if $(ONLY),--only $(ONLY))
 
 # The clients that people have, unmodified, against the service. They are large (about 1 GB), so they have an
 # environment of their own; what cannot be installed is skipped.

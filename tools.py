@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from messages import File, Image, Text, ToolCall, ToolResult, ToolSpec, clean
@@ -63,16 +64,36 @@ class Tool:
         """
         name = getattr(function, "__name__", type(function).__name__)
         description, about = _documented(inspect.getdoc(function) or "")
-        arguments = _arguments_model(name, function, about)
-        schema = _lean(arguments.model_json_schema())
+        signature = inspect.signature(function, eval_str=True)
+        try:
+            # What is equal may still differ: 1, 1.0 and True.
+            arguments, schema = _kept_arguments(name, signature, tuple(about.items()), str(signature))
+        except TypeError:  # a default or an annotation that cannot be hashed
+            arguments, schema = _arguments(name, signature, about)
         return cls(ToolSpec(name, description, schema), arguments, function, ask, outside)
 
 
-def _arguments_model(name: str, function: Callable[..., Any], about: Mapping[str, str]) -> type[BaseModel]:
+@lru_cache(maxsize=256)
+def _kept_arguments(
+    name: str, signature: inspect.Signature, about: tuple[tuple[str, str], ...], _: str
+) -> tuple[type[BaseModel], dict[str, Any]]:
+    """An agent's own tools are made anew for each of its runs, and a model of pydantic takes milliseconds."""
+    return _arguments(name, signature, dict(about))
+
+
+def _arguments(
+    name: str, signature: inspect.Signature, about: Mapping[str, str]
+) -> tuple[type[BaseModel], dict[str, Any]]:
+    """What checks the arguments, and the schema that the model is shown."""
+    model = _arguments_model(name, signature, about)
+    return model, _lean(model.model_json_schema())
+
+
+def _arguments_model(name: str, signature: inspect.Signature, about: Mapping[str, str]) -> type[BaseModel]:
     from pydantic import ConfigDict, create_model
 
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+    for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise TypeError(f"tool {name}: parameter {parameter.name} cannot be given by name")
         # Under a name of its own, as `json` or `copy` would shadow pydantic's methods.

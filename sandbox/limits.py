@@ -23,7 +23,7 @@ class Limits:
     memory: int = 512 * MIB
     processes: int = 64
     file_bytes: int = 64 * MIB
-    output_bytes: int = 64_000
+    output_bytes: int = 16_000
     spill_bytes: int = 4 * MIB
 
     def of_a_process(self) -> list[tuple[int, int]]:
