@@ -34,7 +34,6 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
     "vary": "accept-encoding",
 }
 FOREVER = "public, max-age=31536000, immutable"
@@ -45,7 +44,7 @@ SMALL = 600
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file of the pages; `packed` is its gzip, b"" where that is not worth it."""
+    """A file of the pages; `packed` is its gzip, b"" where that is not worth it. The tag is weak: both have it."""
 
     media_type: str
     data: bytes
@@ -55,7 +54,7 @@ class Asset:
     @classmethod
     def of(cls, suffix: str, data: bytes) -> Asset:
         packed = gzip.compress(data, 9, mtime=0) if len(data) > SMALL else b""
-        etag = f'"{hashlib.sha256(data).hexdigest()[:20]}"'
+        etag = f'W/"{hashlib.sha256(data).hexdigest()[:20]}"'
         return cls(TYPES[suffix], data, packed, etag)
 
 

@@ -34,7 +34,7 @@ def help_(chat: Chat, rest: str, run: Run) -> None:
     for name, command in COMMANDS.items():
         note(f"/{name:<{width}}{command.__doc__}")
     note(f"/{'<skill>':<{width}}Load a skill and ask: /market-research tea in Norway")
-    note("Alt-Enter or a backslash at the end begins another line, Ctrl-C stops an answer, Ctrl-D leaves.")
+    note("Alt-Enter, or a backslash at its end, goes on with another line.")
 
 
 def skills(chat: Chat, rest: str, run: Run) -> None:
@@ -55,7 +55,7 @@ def model(chat: Chat, rest: str, run: Run) -> None:
 
 
 def system(chat: Chat, rest: str, run: Run) -> None:
-    """Show the system prompt, or take another: a file's, or the words behind the command"""
+    """Show the system prompt, or take another: /system FILE or its words"""
     if rest:
         path = Path(os.path.expanduser(rest))
         chat.change(replace(chat.wanted, system=path if len(rest) < 4096 and _is_file(path) else rest))
@@ -67,7 +67,7 @@ def system(chat: Chat, rest: str, run: Run) -> None:
 
 
 def attach_(chat: Chat, rest: str, run: Run) -> None:
-    """Send a picture, a PDF or a text along with the next question: /attach photo.png"""
+    """Send a picture, PDF or text along with the next question: /attach a.png"""
     for name in _paths(rest):
         attachment = attach(name)
         check_weight([*chat.attached, attachment])

@@ -357,6 +357,50 @@ async def test_what_went_wrong_is_said_and_nothing_is_lost(rig: Rig) -> None:
         await expect(page.locator(".row-title")).to_have_count(len(FAULTS))
 
 
+READ = """async ([text, size]) => {
+    const { dataOf } = await import(new URL("web/x/stream.js", document.baseURI));
+    const bytes = new TextEncoder().encode(text);
+    const body = new ReadableStream({
+        start(stream) {
+            for (let at = 0; at < bytes.length; at += size) stream.enqueue(bytes.slice(at, at + size));
+            stream.close();
+        },
+    });
+    const found = [];
+    try {
+        for await (const data of dataOf(body)) found.push(data);
+    } catch (error) {
+        found.push(error.kind);
+    }
+    return found;
+}"""
+
+
+async def test_events_are_read_however_they_are_cut_and_whatever_ends_their_lines(rig: Rig) -> None:
+    lines = [
+        ": hello",
+        "",
+        "event: x",
+        "data: één",
+        "data:🍪",
+        "",
+        "",
+        "id: 1",
+        "data: two",
+        "",
+        "data: [DONE]",
+        "",
+        "data: no",
+        "",
+    ]
+    async with visit(rig.browser, rig.url) as page:
+        for end in ("\n", "\r\n", "\r"):
+            for size in (1, 2, 3, 7, 1000):
+                text = end.join(lines) + end
+                assert await page.evaluate(READ, [text, size]) == ["één\n🍪", "two"], (end, size)
+        assert await page.evaluate(READ, ["data: half\n\ndata: lost", 5]) == ["half", "broken"]
+
+
 async def test_an_upstream_that_dies_and_a_line_that_is_down_are_told(rig: Rig) -> None:
     async with visit(rig.browser, rig.url) as page:
         await ask(page, "broken please")

@@ -1,5 +1,7 @@
 // An answer as it comes: text and work in their order, and what goes back to the service with the next question.
 
+import { newId } from "./api.js";
+
 /**
  * @typedef {{kind: "text", text: string}} TextPart
  * @typedef {{kind: "work", items: object[], begun: number, ended: number}} WorkPart reasoning and tools in a row
@@ -13,7 +15,7 @@ const SHOWN = 200_000; // characters of a tool's arguments and result that are k
 /** @returns {Answer} */
 export function newAnswer() {
   return {
-    id: crypto.randomUUID(),
+    id: newId(),
     role: "assistant",
     parts: [],
     wire: [],

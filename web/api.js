@@ -38,6 +38,11 @@ export function keepKey(key) {
   hold("key", key);
 }
 
+/** Browsers give `randomUUID` to pages over https and on this machine only. */
+export function newId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** What the tab holds, "" where storage is forbidden. @param {string} name */
 export function held(name) {
   try {

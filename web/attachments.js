@@ -1,5 +1,7 @@
 // Files that go with a message: pictures made smaller, PDFs, texts.
 
+import { newId } from "./api.js";
+
 const MOST_BYTES = 100 * 1024 * 1024; // of a picture before it is made smaller
 const MOST_PDF = 20 * 1024 * 1024;
 const MOST_TEXT = 1024 * 1024;
@@ -22,7 +24,7 @@ export async function take(file, name = file.name || "pasted") {
 }
 
 function told(name, kind, blob) {
-  return { attachment: { id: crypto.randomUUID(), name, type: blob.type, size: blob.size, kind }, blob };
+  return { attachment: { id: newId(), name, type: blob.type, size: blob.size, kind }, blob };
 }
 
 /** The bytes, read now: the file may vanish before the message is sent. */

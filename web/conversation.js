@@ -1,6 +1,7 @@
 // Conversations as they are kept, sent, exported and imported.
 
 import { textOf } from "./answer.js";
+import { newId } from "./api.js";
 import { asText, dataUrl } from "./attachments.js";
 
 /**
@@ -16,12 +17,12 @@ const TITLE = 60;
 /** @returns {Conversation} */
 export function newConversation() {
   const now = Date.now();
-  return { id: crypto.randomUUID(), title: "", created: now, updated: now, messages: [] };
+  return { id: newId(), title: "", created: now, updated: now, messages: [] };
 }
 
 /** @returns {Question} */
 export function newQuestion(text, attachments) {
-  return { id: crypto.randomUUID(), role: "user", text, attachments, at: Date.now() };
+  return { id: newId(), role: "user", text, attachments, at: Date.now() };
 }
 
 /** @param {Conversation} conversation */
@@ -95,7 +96,7 @@ export async function imported(text) {
   for (const { id, data } of body.attachments ?? []) {
     const blob = blobOf(String(data));
     if (!blob) continue;
-    const fresh = crypto.randomUUID();
+    const fresh = newId();
     known.set(String(id), fresh);
     attachments.push({ id: fresh, blob });
   }
@@ -111,7 +112,7 @@ function blobOf(data) {
 
 function remade(found, known) {
   return {
-    id: crypto.randomUUID(),
+    id: newId(),
     title: String(found.title ?? "").slice(0, 200),
     created: Number(found.created) || Date.now(),
     updated: Number(found.updated) || Date.now(),
@@ -121,7 +122,7 @@ function remade(found, known) {
 
 function question(found, known) {
   const attachments = (found.attachments ?? []).map((attachment) => ({
-    id: known.get(String(attachment.id)) ?? crypto.randomUUID(),
+    id: known.get(String(attachment.id)) ?? newId(),
     name: String(attachment.name ?? "file"),
     type: String(attachment.type ?? ""),
     size: Number(attachment.size) || 0,
@@ -135,7 +136,7 @@ function answer(found) {
   const parts = (found.parts ?? []).filter((part) => part.kind === "text").map((part) => String(part.text));
   const said = parts.join("\n\n");
   return {
-    id: crypto.randomUUID(),
+    id: newId(),
     role: "assistant",
     parts: said ? [{ kind: "text", text: said }] : [],
     wire: said ? [{ role: "assistant", content: said }] : [],
