@@ -4,6 +4,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
+# Tests in as many processes as there are processors, at most four: each has servers of its own.
+AT_ONCE := -n auto --maxprocesses 4 --dist worksteal
+
 .PHONY: setup chat serve test lint audit lock bench reliability fuzz clients test-lowest clean
 
 setup: .venv/.ready
@@ -15,7 +18,7 @@ serve: .venv/.ready
 	@$(BIN)/python server.py
 
 test: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(AT_ONCE)
 
 lint: .venv/.dev
 	@$(BIN)/ruff check .
@@ -89,7 +92,7 @@ test-lowest:
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-lowest/lowest.txt \
 		-r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt -r requirements-cli.txt
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-local.txt
-	@.venv-lowest/bin/python -m pytest
+	@.venv-lowest/bin/python -m pytest $(AT_ONCE)
 
 clean:
 	@rm -rf .venv .venv-lowest .venv-clients .venv-audit .venv-lock .venv-fuzz

@@ -71,18 +71,27 @@ class Auth:
         return caller is not None
 
     def _without_key(self, scope: Scope) -> str | None:
-        if self._proxy and not self._open:
-            return f"user:{_header(scope, b'x-forwarded-user')}"
-        return "" if self._open or (_is_loopback(scope) and self._is_no_page(scope)) else None
+        if self._open:
+            return ""
+        if self._proxy:
+            own = _header(scope, b"x-forwarded-host") or _header(scope, b"host")
+            is_ours = _host(_header(scope, b"origin")) == own.partition(":")[0].lower()
+            return f"user:{_header(scope, b'x-forwarded-user')}" if is_ours or self._is_no_page(scope) else None
+        return "" if _is_loopback(scope) and (self._is_no_page(scope) or self._is_local_page(scope)) else None
 
     def _is_no_page(self, scope: Scope) -> bool:
-        """Without keys a page on another site must not ask in the name of who looks at it."""
+        """Without keys a page on another site must not ask in the name of who looks at it: browsers tell the origin."""
         origin = _header(scope, b"origin")
-        return not origin or origin in self._origins or _is_local(_host(origin))
+        return not origin or origin in self._origins
+
+    def _is_local_page(self, scope: Scope) -> bool:
+        return _is_local(_host(_header(scope, b"origin")))
 
     def _refusal(self) -> ApiError:
         if self._keys:
             words = "a valid key is needed, as a bearer token or in x-api-key"
+        elif self._proxy:
+            words = "pages of other sites may not ask here (SKILL_AGENT_CORS names those that may)"
         else:
             words = "this service has no keys and serves its own machine only (SKILL_AGENT_API_KEYS, SKILL_AGENT_AUTH)"
         return ApiError(401, words, "invalid_api_key", headers={"www-authenticate": "Bearer"})

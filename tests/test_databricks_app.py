@@ -124,6 +124,23 @@ def test_what_one_user_stores_the_other_does_not_see() -> None:
         assert seen == [200, 404]
 
 
+def test_a_page_of_another_site_cannot_ask_with_the_cookie_of_who_looks_at_it() -> None:
+    with Upstream() as up, serve(create_app(settings(up))) as app:
+        up.always(sse(chat_chunks("Hello")))
+        host = "skill-agent.databricksapps.com"
+        known = {"x-forwarded-user": "ann", "x-forwarded-host": host, "content-type": "text/plain"}
+        origins = {
+            f"https://{host}": 200,
+            "https://evil.example": 401,
+            "null": 401,
+            f"https://{host}.evil.example": 401,
+        }
+        for origin, status in origins.items():
+            headers = {**known, "origin": origin}
+            answer = httpx.post(f"{app}/v1/chat/completions", json={"messages": HI}, headers=headers)
+            assert answer.status_code == status, origin
+
+
 def test_a_background_response_outlives_the_proxys_cut() -> None:
     with Upstream() as up, deployed(up, cut_seconds=1.0) as url:
         up.always(sse([*chat_chunks("One two", finish="")[:2], 2.0, *chat_chunks("three")]))
