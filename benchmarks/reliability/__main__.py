@@ -72,7 +72,8 @@ def main() -> int:
     asyncio.run(_run(report, options))
     print(f"{time.monotonic() - begun:.0f} s in all", file=sys.stderr)
     if options.write:
-        command = "make reliability" + (" PEER=1" if options.peer else "")
+        command = "make reliability" + (" PEER=litellm" if options.peer else "")
+        command += "" if options.only == NAMES else f" ONLY={','.join(options.only)}"
         notes = [PEER_NOTE.format(version=version)] if options.peer else []
         options.write.write_text(page(report.figures, report.table, command, platform.python_version(), notes))
     return 0 if report.met else 1
