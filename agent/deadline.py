@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from messages import ProviderEvent
+from patience import Expired, Patience
 
 
 class OutOfTime(Exception):
@@ -15,15 +15,17 @@ class OutOfTime(Exception):
 
 async def in_time(events: AsyncGenerator[ProviderEvent, None], deadline: float) -> AsyncGenerator[ProviderEvent, None]:
     """`events`, until `deadline` on the loop's clock. Raises `OutOfTime`."""
-    async with aclosing(events):
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline) as limit:
-                    event = await anext(events, None)
-            except TimeoutError as error:
-                if limit.expired():
+    patience = Patience(deadline)
+    try:
+        async with aclosing(events):
+            while True:
+                try:
+                    with patience:
+                        event = await anext(events, None)
+                except Expired as error:
                     raise OutOfTime from error
-                raise
-            if event is None:
-                return
-            yield event
+                if event is None:
+                    return
+                yield event
+    finally:
+        patience.close()

@@ -24,6 +24,7 @@ import httpx
 import orjson
 
 from messages import ProviderEvent, clean
+from patience import Expired, Patience
 from providers.base import AuthError, BadResponse
 from providers.errors import error_of, parse, quote
 from providers.limits import LONGEST_ANSWER, LONGEST_COMPLAINT, Timeouts, timeouts
@@ -315,20 +316,22 @@ async def _read(response: httpx.Response, most: int) -> bytes:
 async def _chunks(response: httpx.Response, this: Try) -> AsyncGenerator[bytes, None]:
     """The body's bytes, each of them waited for as long as the try allows."""
     body, size = _raw(response), 0
-    while True:
-        until, _ = this.patience
-        try:
-            async with asyncio.timeout_at(until) as limit:
-                chunk = await anext(body, None)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise late(this) from error
-        if chunk is None:
-            return
-        size += len(chunk)
-        if size > LONGEST_ANSWER:
-            words = f"an answer of more than {LONGEST_ANSWER >> 20} MiB"
-            code = "upstream_response_too_large"
-            raise BadResponse(words, provider=this.provider, code=code, retryable=False)
-        yield chunk
+    patience = Patience()
+    try:
+        while True:
+            patience.until, _ = this.patience
+            try:
+                with patience:
+                    chunk = await anext(body, None)
+            except Expired as error:
+                raise late(this) from error
+            if chunk is None:
+                return
+            size += len(chunk)
+            if size > LONGEST_ANSWER:
+                words = f"an answer of more than {LONGEST_ANSWER >> 20} MiB"
+                code = "upstream_response_too_large"
+                raise BadResponse(words, provider=this.provider, code=code, retryable=False)
+            yield chunk
+    finally:
+        patience.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import logging
+import math
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -20,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bodies import ApiError
+from patience import Expired, Patience
 from service.access import response_of
 from service.log import NAME
 
@@ -60,7 +62,7 @@ class Drain:
         self._idle = asyncio.Event()
         self._idle.set()
         self._signals = 0
-        self._runs: set[asyncio.Timeout] = set()
+        self._runs: set[Patience] = set()
         self._requests: set[asyncio.Timeout] = set()
         self._stopping: asyncio.Task[None] | None = None
 
@@ -80,22 +82,22 @@ class Drain:
 
     async def uncut(self, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """`events`, as long as there is time. Raises `Stopping` then."""
-        async with aclosing(events):
-            while True:
-                try:
-                    async with asyncio.timeout(0 if self.over else None) as limit:
-                        self._runs.add(limit)
-                        try:
+        patience = Patience(0.0 if self.over else math.inf)
+        self._runs.add(patience)
+        try:
+            async with aclosing(events):
+                while True:
+                    try:
+                        with patience:
                             event = await anext(events, None)
-                        finally:
-                            self._runs.discard(limit)
-                except TimeoutError:
-                    if limit.expired():
+                    except Expired:
                         raise Stopping from None
-                    raise
-                if event is None:
-                    return
-                yield event
+                    if event is None:
+                        return
+                    yield event
+        finally:
+            self._runs.discard(patience)
+            patience.close()
 
     @contextmanager
     def request(self, limit: asyncio.Timeout) -> Iterator[None]:
@@ -150,11 +152,14 @@ class Drain:
         self.begin()
         self.over = True
         clock = asyncio.get_running_loop().time
-        for limits in (self._runs, self._requests):
-            if self._held:
-                for limit in [limit for limit in limits if not limit.expired()]:
-                    limit.reschedule(clock())
-                await self._quiet(clock() + LAST_WORDS)
+        if self._held:
+            for patience in list(self._runs):
+                patience.until = clock()
+            await self._quiet(clock() + LAST_WORDS)
+        if self._held:
+            for limit in [limit for limit in self._requests if not limit.expired()]:
+                limit.reschedule(clock())
+            await self._quiet(clock() + LAST_WORDS)
 
     async def _quiet(self, end: float) -> None:
         with suppress(TimeoutError):

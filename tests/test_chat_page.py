@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, FilePayload, Page, Route, expect
 
+from key_forms import ApiKey
 from server import create_app
 from settings import Settings
 from tests.browser import ROOT, ask, chromium, fresh, is_wide, needs_chromium, over, player, say, text_of, use, visit
@@ -61,7 +62,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         up.always(player(ANSWERS))
         how = {"model": "openai/test-model", "openai_base_url": f"{up.url}/v1", "openai_api_key": "sk-the-right-key"}
         skills = (skill.parent, ROOT / "skills")
-        keys = (("laptop", hashlib.sha256(KEY.encode()).hexdigest()),)
+        keys = (ApiKey("laptop", hashlib.sha256(KEY.encode()).hexdigest()),)
         with (
             serve(create_app(Settings(skills=skills, **how))) as url,  # type: ignore[arg-type]
             serve(create_app(Settings(skills=(), api_keys=keys, ask=("write_file",), **how))) as keyed,  # type: ignore[arg-type]

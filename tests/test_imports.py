@@ -79,7 +79,7 @@ def test_all_modules_are_looked_at() -> None:
     assert "providers.http" in reached("agent_loop") and "httpx" in reached("agent_loop")
 
 
-@pytest.mark.parametrize("module", ["messages", "nesting", "redaction", "setting_forms", "key_forms"])
+@pytest.mark.parametrize("module", ["messages", "nesting", "patience", "redaction", "setting_forms", "key_forms"])
 def test_the_lowest_modules_import_nothing_of_ours(module: str) -> None:
     assert not ours(module)
 
@@ -120,6 +120,7 @@ def test_providers_import_only_what_lies_below_them(module: str) -> None:
         "history",
         "settings",
         "setting_forms",
+        "patience",
     }
 
 

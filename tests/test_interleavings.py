@@ -408,8 +408,12 @@ class Talk:
     def has_more_than_seen(self) -> bool:
         """Whether more has happened in this run than the client's own history holds."""
         (*earlier, last) = self.run
-        thought = last.reasoning if isinstance(self._dialect, Chat) else last.thinking
-        return bool(earlier or thought or any(not call.tool for call in last.calls))
+        if earlier and not (earlier[0].text or earlier[0].calls or self._thought(earlier[0])):
+            earlier.pop(0)  # where there was nothing at all the model has just been asked again
+        return bool(earlier or self._thought(last) or any(not call.tool for call in last.calls))
+
+    def _thought(self, said: Said) -> object:
+        return said.reasoning if isinstance(self._dialect, Chat) else said.thinking
 
     def answer(self, body: Json) -> Reply:
         dialect, remembered = self._dialect, [said for said in (*self.kept, *self.run) if not said.silent]
