@@ -36,6 +36,7 @@ from messages import (
     Turn,
     Usage,
 )
+from tools import for_people
 
 DONE = b"data: [DONE]\n\n"
 SHOWN = 2000
@@ -257,7 +258,7 @@ def activity_of(step: Step) -> dict[str, Any]:
                 "name": call.name,
                 "seconds": round(seconds, 3),
                 "is_error": result.is_error,
-                "result": result.text[:SHOWN],
+                "result": for_people(result.text)[:SHOWN],
             }
         case FellBack(model, instead_of, reason):
             return {"type": "fell_back", "model": model, "instead_of": instead_of, "reason": reason or None}

@@ -21,6 +21,7 @@ from messages import (
 )
 from providers.base import ProviderError
 from terminal.text import harmless_json
+from tools import for_people
 
 Json = dict[str, Any]
 
@@ -78,7 +79,7 @@ def told_of(event: Event) -> Json | None:
             return {"type": "tool_start", "id": call.id, "name": call.name, "arguments": call.arguments}
         case ToolEnd(call, result, seconds):
             told = {"id": call.id, "name": call.name, "seconds": round(seconds, 3), "is_error": result.is_error}
-            return {"type": "tool_end", **told, "result": result.text}
+            return {"type": "tool_end", **told, "result": for_people(result.text)}
         case Turn(number, usage, model):
             return {"type": "turn", "number": number, "model": model, "usage": _usage(usage)}
         case Compacted(before, after):

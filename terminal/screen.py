@@ -33,6 +33,7 @@ from terminal.notes import CLEAR, is_smart, note
 from terminal.spinner import Spinner
 from terminal.text import one_line
 from terminal.writers import Drawn, Plain, Writer
+from tools import for_people
 
 SHOWN = 100
 """Characters of a tool's arguments and of its error that are shown."""
@@ -123,7 +124,7 @@ class Screen:
                 self._calls[call.id] = call
                 self._say(_called(call))
             case ToolEnd(call, result, seconds) if result.is_error:
-                self._note(f"· {call.name} failed after {seconds:.1f} s: {one_line(result.text, SHOWN)}")
+                self._note(f"· {call.name} failed after {seconds:.1f} s: {one_line(for_people(result.text), SHOWN)}")
             case ToolEnd(call, _, seconds) if call.name != "activate_skill":
                 # A server tells the arguments at the start only.
                 self._note(f"· {_called(self._calls.pop(call.id, call))} ({seconds:.1f} s)")
