@@ -13,10 +13,10 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from messages import File, Image, Text, ToolCall, ToolResult, ToolSpec, clean
+from tool_specs import described
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -63,86 +63,8 @@ class Tool:
         The docstring's first paragraph describes the tool; lines `name: text` of an `Args:` section, or
         `Annotated[..., Field(description=...)]`, its parameters.
         """
-        name = getattr(function, "__name__", type(function).__name__)
-        description, about = _documented(inspect.getdoc(function) or "")
-        signature = inspect.signature(function, eval_str=True)
-        try:
-            # What is equal may still differ: 1, 1.0 and True.
-            arguments, schema = _kept_arguments(name, signature, tuple(about.items()), str(signature))
-        except TypeError:  # a default or an annotation that cannot be hashed
-            arguments, schema = _arguments(name, signature, about)
-        return cls(ToolSpec(name, description, schema), arguments, function, ask, outside)
-
-
-@lru_cache(maxsize=256)
-def _kept_arguments(
-    name: str, signature: inspect.Signature, about: tuple[tuple[str, str], ...], _: str
-) -> tuple[type[BaseModel], dict[str, Any]]:
-    """An agent's own tools are made anew for each of its runs, and a model of pydantic takes milliseconds."""
-    return _arguments(name, signature, dict(about))
-
-
-def _arguments(
-    name: str, signature: inspect.Signature, about: Mapping[str, str]
-) -> tuple[type[BaseModel], dict[str, Any]]:
-    """What checks the arguments, and the schema that the model is shown."""
-    model = _arguments_model(name, signature, about)
-    return model, _lean(model.model_json_schema())
-
-
-def _arguments_model(name: str, signature: inspect.Signature, about: Mapping[str, str]) -> type[BaseModel]:
-    from pydantic import ConfigDict, create_model
-
-    fields: dict[str, Any] = {}
-    for parameter in signature.parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"tool {name}: parameter {parameter.name} cannot be given by name")
-        # Under a name of its own, as `json` or `copy` would shadow pydantic's methods.
-        fields[f"p_{parameter.name}"] = _field(parameter, about)
-    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
-
-
-def _field(parameter: inspect.Parameter, about: Mapping[str, str]) -> tuple[Any, Any]:
-    """The parameter's type, and what else is known of it. A `Field` may stand as its default."""
-    from pydantic import Field
-    from pydantic.fields import FieldInfo
-
-    hint: Any = Any if parameter.annotation is parameter.empty else parameter.annotation
-    known: dict[str, Any] = {"alias": parameter.name}
-    if parameter.name in about:
-        known["description"] = about[parameter.name]
-    if isinstance(parameter.default, FieldInfo):
-        hint = Annotated[hint, parameter.default]
-    elif parameter.default is not parameter.empty:
-        known["default"] = parameter.default
-    return hint, Field(**known)
-
-
-def _documented(docstring: str) -> tuple[str, dict[str, str]]:
-    """The first paragraph, and what an `Args:` section says of each parameter."""
-    summary = docstring.partition("\n\n")[0]
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", f"{docstring}\n", re.MULTILINE)
-    about: dict[str, str] = {}
-    for line in re.sub(r"\n[ \t]{6,}", " ", section[1]).splitlines() if section else ():
-        if found := re.match(r"\s*\*{0,2}(\w+)(?:\s*\([^)]*\))?:\s*(.+)", line):
-            about[found[1]] = found[2].strip()
-    return " ".join(summary.split()), about
-
-
-def _lean(schema: Any) -> Any:
-    """The schema without titles, which cost tokens and say nothing."""
-    if isinstance(schema, list):
-        return [_lean(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {key: _lean_part(key, value) for key, value in schema.items() if key != "title"}
-
-
-def _lean_part(key: str, value: Any) -> Any:
-    """What a keyword holds: schemas by name (a property may well be called `title`), plain values, or a schema."""
-    if key in ("properties", "$defs"):
-        return {name: _lean(schema) for name, schema in value.items()}
-    return value if key in ("default", "examples", "const", "enum") else _lean(value)
+        spec, arguments = described(function)
+        return cls(spec, arguments, function, ask, outside)
 
 
 class Toolbox:
