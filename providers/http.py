@@ -172,6 +172,7 @@ class Http:
         that has not answered since its connections were last lost is not given that.
         """
         content = _encoded(body)
+        del body
         head = {"content-type": "application/json", **(headers or {})}
         origin = _origin(url)
         renewed = reopened = False
@@ -192,6 +193,9 @@ class Http:
                     raise
                 reopened = True
                 self._kept[origin] -= 1
+        # An answer may take minutes: what was asked is not kept in memory meanwhile.
+        del content
+        response.request = httpx.Request("POST", url)
         with TypedErrors(this.provider, _host(url), credential):
             try:
                 yield response
