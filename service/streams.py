@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -92,6 +92,7 @@ class EventStream(Response):
         self._hold = hold
         self._beat = beat
         self._last = 0.0
+        self._beating: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._chunks):
@@ -116,25 +117,42 @@ class EventStream(Response):
         if not first.done():
             await send({"type": "http.response.body", "body": self._opening() + KEEP_ALIVE, "more_body": True})
         self._last = clock()
-        heart = asyncio.create_task(self._beating(send))
         try:
-            await send({"type": "http.response.body", "body": await first, "more_body": True})
-            sent = 0
-            async for chunk in self._chunks:
-                self._last = clock()
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                sent += 1
-                if sent % BURST == 0:
-                    await asyncio.sleep(0)
+            with self._heart(send):
+                await send({"type": "http.response.body", "body": await first, "more_body": True})
+                sent = 0
+                async for chunk in self._chunks:
+                    self._last = clock()
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    sent += 1
+                    if sent % BURST == 0:
+                        await asyncio.sleep(0)
         finally:
-            heart.cancel()
-            await asyncio.gather(heart, return_exceptions=True)
+            if self._beating:
+                self._beating.cancel()
+                await asyncio.gather(self._beating, return_exceptions=True)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _beating(self, send: Send) -> None:
-        clock = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(self._last + self._beat - clock())
-            if clock() - self._last >= self._beat:
-                self._last = clock()
-                await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+    @contextmanager
+    def _heart(self, send: Send) -> Iterator[None]:
+        """A timer and no task, as few streams are silent for so long."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            is_blocked = self._beating is not None and not self._beating.done()
+            if loop.time() - self._last >= self._beat and not is_blocked:
+                self._last = loop.time()
+                self._beating = loop.create_task(_beat(send))
+            timer = loop.call_later(max(self._last + self._beat - loop.time(), self._beat / 10), look)
+
+        timer = loop.call_later(self._beat, look)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+async def _beat(send: Send) -> None:
+    await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
