@@ -86,7 +86,7 @@ def _settings(settings: Settings) -> bool:
     """Names that look like slips, and the files that settings name."""
     good = True
     for name, near in unknown_settings(os.environ).items():
-        words = f"{name} is not read by anything" + (f": is it {near}?" if near else "; README has a table of settings")
+        words = f"{name} is not read by anything" + (f": is it {near}?" if near else "; docs/settings.md has them")
         good = _line(False, "settings", words)
     for what, attempt in (
         ("models", lambda: facts("openai/any", settings.models)),
@@ -178,7 +178,7 @@ async def _model(settings: Settings, http: Http) -> bool:
     note = f", {provider.info.note}" if provider.info.note else ""
     _line(True, "model", f"{provider.info.id}{note}")
     if place is None:
-        return _line(True, "credentials", "none are needed (for a real model see README, Models)")
+        return _line(True, "credentials", "none are needed (for a real model see docs/settings.md)")
     _line(True, "credentials", place.source)
     good, words = await reach(place, http, name)
     for secret in settings.secrets:  # some providers say a wrong key back

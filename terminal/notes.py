@@ -113,7 +113,7 @@ def introduce(info: ModelInfo) -> None:
     if info.note:
         note(
             f"This is {info.note}. For a real one set ANTHROPIC_API_KEY, OPENAI_API_KEY, AZURE_OPENAI_API_KEY or "
-            "DATABRICKS_TOKEN (README, Models)."
+            "DATABRICKS_TOKEN (docs/settings.md)."
         )
 
 

@@ -300,7 +300,7 @@ def test_slips_in_settings_are_found(env: dict[str, str], tmp_path: Path) -> Non
     assert re.search(
         r"FAIL +settings +SKILL_AGENT_SKILL is not read by anything: is it SKILL_AGENT_SKILLS\?", done.stdout
     )
-    assert re.search(r"FAIL +settings +SKILL_AGENT_FROBNICATE is not read by anything; README", done.stdout)
+    assert re.search(r"FAIL +settings +SKILL_AGENT_FROBNICATE is not read by anything; docs/settings.md", done.stdout)
     assert re.search(r"FAIL +mcp +clock gives no tools", done.stdout)
     assert re.search(r"ok +credentials +OPENAI_API_KEY", done.stdout) and re.search(r"ok +network .* ms", done.stdout)
     bad = cli("doctor", env={**env, "SKILL_AGENT_MAX_TURNS": "x"})
