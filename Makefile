@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 # Tests in as many processes as there are processors, at most four: each has servers of its own.
 AT_ONCE := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: setup chat serve test lint audit lock bench reliability fuzz clients test-lowest clean
+.PHONY: setup chat serve test lint audit lock bench reliability pictures fuzz clients test-lowest clean
 
 setup: .venv/.ready
 
@@ -67,6 +67,12 @@ bench: .venv/.dev
 # some of the figures.
 reliability: .venv/.dev
 	@$(BIN)/python -m benchmarks.reliability $(if $(PEER),--peer) $(if $(ONLY),--only $(ONLY))
+
+# The pictures of the documents: the page in Chromium and the chat in tmux, both real, with a scripted model.
+pictures: .venv/.dev
+	@$(BIN)/python docs/pictures/page.py
+	@$(BIN)/python docs/pictures/terminal.py
+	@$(BIN)/python docs/pictures/terminal.py --light
 
 # The clients that people have, unmodified, against the service. They are large (about 1 GB), so they have an
 # environment of their own; what cannot be installed is skipped.

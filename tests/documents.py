@@ -82,16 +82,15 @@ def _is_whole(text: str) -> bool:
         shlex.split(text, comments=True)
     except ValueError:
         return False
-    return not text.endswith("\\")
+    return not text.endswith(("\\", "|"))
 
 
 class Place:
     """A copy of the project, with an environment in which its commands can be run."""
 
-    def __init__(self, folder: Path, service: str, app: str, workspace: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, workspace: str, environment: Mapping[str, str]) -> None:
         self.folder = folder / "skill-agent"
-        self._service = service
-        self._app = app
+        self._service = self._app = ""
         self._workspace = workspace
         bin = folder / "bin"
         bin.mkdir()
@@ -102,6 +101,14 @@ class Place:
             shutil.copy2(ROOT / name, target)
         for name in ("python", "python3"):
             self.install(name, f'exec {shlex.quote(sys.executable)} "$@"')
+        activate = self.folder / ".venv/bin/activate"
+        activate.parent.mkdir(parents=True)
+        activate.touch()
+
+    def serve(self, service: str, app: str) -> None:
+        """Where the service of the place is, and the same behind Databricks' proxy."""
+        self._service, self._app = service, app
+        self._environment |= {"URL": service, "APP_URL": app}
 
     def install(self, name: str, script: str) -> None:
         """A command of that name, for the place only."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,11 @@ from tests.servers import serve
 from tests.upstream import Received, Reply, Upstream, chat_chunks, claude_events, json_reply, sse
 
 ELSEWHERE = {
-    r"make (chat|test|serve|lint|bench|clients|setup)\b": "what sets up, serves or measures; .ci/run is `make test`",
+    r"make (chat|test|serve|lint|bench|clients|setup|pictures)\b": "sets up, serves, measures or draws",
     r"python server\.py|uvicorn ": "it serves until it is stopped; tests/test_server.py starts it",
     r"benchmarks[./]": "measures for minutes",
     r"skills prepare": "installs packages; tests/test_script_tools.py does it",
-    r"skills test \S+ --model anthropic|--judge": "asks a real model",
+    r"skills test( \S+ --model anthropic.*|$)|--judge": "asks a real model",
     r"pip install|apt(-get)? install|npm ": "installs packages",
     r"docker ": "needs a daemon",
 }
@@ -74,27 +75,46 @@ def answer(request: Received) -> Reply:
     return sse(claude_events("Lavender and honey."), done=False, events=True)
 
 
+class Places:
+    """A place for each document, as each begins with a fresh checkout."""
+
+    def __init__(self, parent: Path, upstream: Upstream) -> None:
+        self._parent = parent
+        self._upstream = upstream
+        self._made: dict[str, Place] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Places:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def of(self, block: Block) -> Place:
+        if block.document not in self._made:
+            self._made[block.document] = self._make(self._parent / Path(block.document).stem)
+        return self._made[block.document]
+
+    def _make(self, folder: Path) -> Place:
+        folder.mkdir()
+        keys = {"ANTHROPIC_API_KEY": "sk-ant-test", "ANTHROPIC_BASE_URL": self._upstream.url}
+        names = {"ME": "ann", "KEY": "a-key", "CLIENT_ID": "robot", "CLIENT_SECRET": "a-secret"}
+        place = Place(folder, self._upstream.url, keys | names)
+        skills = {"SKILL_AGENT_SKILLS": str(place.folder / "skills")}
+        settings = Settings.from_env({**keys, **skills, "SKILL_AGENT_MODEL": "anthropic/claude-sonnet-4-5"})
+        url = self._open.enter_context(serve(create_app(settings)))
+        place.serve(url, self._open.enter_context(serve(proxy(url, {"token-of-ann": "ann"}))))
+        place.install("databricks", STUB)
+        (folder / ".databrickscfg").write_text(f"[DEFAULT]\nhost = {self._upstream.url}\n")
+        (place.folder / "notes.txt").write_text("Lavender goes well with honey.")
+        return place
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("documents")
-    with Upstream() as up:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    with Upstream() as up, Places(tmp_path_factory.mktemp("documents"), up) as made:
         up.always(answer)
-        keys = {"ANTHROPIC_API_KEY": "sk-ant-test", "ANTHROPIC_BASE_URL": up.url}
-        settings = Settings.from_env({**keys, "SKILL_AGENT_MODEL": "anthropic/claude-sonnet-4-5"})
-        with serve(create_app(settings)) as url, serve(proxy(url, {"token-of-ann": "ann"})) as app:
-            known = {
-                "URL": url,
-                "APP_URL": app,
-                "ME": "ann",
-                "KEY": "a-key",
-                "CLIENT_ID": "robot",
-                "CLIENT_SECRET": "a-secret",
-            }
-            made = Place(folder, url, app, up.url, {**keys, **known})
-            made.install("databricks", STUB)
-            (folder / ".databrickscfg").write_text(f"[DEFAULT]\nhost = {up.url}\n")
-            (made.folder / "notes.txt").write_text("Lavender goes well with honey.")
-            yield made
+        yield made
 
 
 def reason(command: Command) -> str:
@@ -103,22 +123,22 @@ def reason(command: Command) -> str:
 
 
 @pytest.mark.parametrize("block", blocks("console"), ids=str)
-def test_commands_work_and_say_what_is_shown(block: Block, place: Place) -> None:
+def test_commands_work_and_say_what_is_shown(block: Block, places: Places) -> None:
     """Those of one block in one shell, as somebody pastes them."""
     wanted = [command for command in commands(block) if not reason(command)]
     if not wanted:
         pytest.skip("; ".join({reason(command) for command in commands(block)}))
-    done = place.shell(wanted)
+    done = places.of(block).shell(wanted)
     assert done.returncode == 0, done.stdout
     for command in wanted:
         assert command.shows(done.stdout), f"{command.text}\n\n{done.stdout}"
 
 
 @pytest.mark.parametrize("block", scripts(), ids=str)
-def test_scripts_run(block: Block, place: Place) -> None:
+def test_scripts_run(block: Block, places: Places) -> None:
     if "databricks_openai" in block.text:
         pytest.skip("needs a workspace")
-    done = place.python(block.text)
+    done = places.of(block).python(block.text)
     assert done.returncode == 0, done.stdout
 
 
