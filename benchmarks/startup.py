@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.upstream import Upstream, chat_chunks, sse  # noqa: E402
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 def main() -> None:

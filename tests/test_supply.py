@@ -60,6 +60,14 @@ def test_the_lock_has_all_that_its_packages_need() -> None:
         assert needed <= names, package.name
 
 
+def test_documents_have_the_number_of_packages() -> None:
+    """One that is locked for some Pythons and for the others counts once."""
+    counts = {"README.md": f"{len(versions())} packages in all", "docs/comparison.md": f"| {len(versions())} | 139 |"}
+    counts["docs/supply-chain.md"] = f"names {len(asked())} packages"
+    for name, words in counts.items():
+        assert words in (ROOT / name).read_text("utf-8"), (name, words)
+
+
 def test_every_locked_package_is_one_release_known_by_its_hashes() -> None:
     for package, block in locked():
         assert [each.operator for each in package.specifier] == ["=="], package
