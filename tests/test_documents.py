@@ -18,7 +18,7 @@ from tests.servers import serve
 from tests.upstream import Received, Reply, Upstream, chat_chunks, claude_events, json_reply, sse
 
 ELSEWHERE = {
-    r"make (chat|test|serve|lint|bench|clients|setup|pictures)\b": "sets up, serves, measures or draws",
+    r"make (chat|test|serve|lint|bench|clients|setup|pictures|reliability)\b": "sets up, serves, measures or draws",
     r"python server\.py|uvicorn ": "it serves until it is stopped; tests/test_server.py starts it",
     r"benchmarks[./]": "measures for minutes",
     r"skills prepare": "installs packages; tests/test_script_tools.py does it",
@@ -122,16 +122,17 @@ def reason(command: Command) -> str:
     return next((why for pattern, why in ELSEWHERE.items() if re.search(pattern, command.text)), "")
 
 
-@pytest.mark.parametrize("block", blocks("console"), ids=str)
-def test_commands_work_and_say_what_is_shown(block: Block, places: Places) -> None:
-    """Those of one block in one shell, as somebody pastes them."""
-    wanted = [command for command in commands(block) if not reason(command)]
-    if not wanted:
-        pytest.skip("; ".join({reason(command) for command in commands(block)}))
-    done = places.of(block).shell(wanted)
-    assert done.returncode == 0, done.stdout
-    for command in wanted:
-        assert command.shows(done.stdout), f"{command.text}\n\n{done.stdout}"
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("document", sorted({block.document for block in blocks("console")}))
+def test_commands_work_and_say_what_is_shown(document: str, places: Places) -> None:
+    """From the first of a document to its last, those of one block in one shell, as somebody pastes them."""
+    for block in blocks("console"):
+        wanted = [command for command in commands(block) if block.document == document and not reason(command)]
+        if wanted:
+            done = places.of(block).shell(wanted)
+            assert done.returncode == 0, f"{block}\n\n{done.stdout}"
+        for command in wanted:
+            assert command.shows(done.stdout), f"{block}: {command.text}\n\n{done.stdout}"
 
 
 @pytest.mark.parametrize("block", scripts(), ids=str)
