@@ -89,16 +89,14 @@ class ClaudeStream:
     def begun(self) -> bytes:
         usage = {"input_tokens": 10, "output_tokens": 1}
         message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": usage}
-        return self._event("message_start", message={**message, "stop_reason": None, "stop_sequence": None})
+        start = self._event("message_start", message={**message, "stop_reason": None, "stop_sequence": None})
+        return start + self._event("content_block_start", index=0, content_block={"type": "text", "text": ""})
 
     def words(self, text: str) -> bytes:
-        """A block of its own, so that blocks come in any number."""
-        start = self._event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-        delta = self._event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
-        return start + delta + self._event("content_block_stop", index=0)
+        return self._event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
 
     def calls(self, calls: Sequence[Call]) -> bytes:
-        return b"".join(self._call(at, *call) for at, call in enumerate(calls))
+        return b"".join(self._call(at, *call) for at, call in enumerate(calls, 1))
 
     def _call(self, at: int, id: str, name: str, arguments: str) -> bytes:
         block = {"type": "tool_use", "id": id, "name": name, "input": {}}
@@ -112,7 +110,10 @@ class ClaudeStream:
 
     def end(self, reason: str) -> bytes:
         delta = {"stop_reason": CLAUDE_REASONS.get(reason, reason), "stop_sequence": None}
-        return self._event("message_delta", delta=delta, usage={"output_tokens": 5}) + self._event("message_stop")
+        stop = self._event("content_block_stop", index=0)
+        return (
+            stop + self._event("message_delta", delta=delta, usage={"output_tokens": 5}) + self._event("message_stop")
+        )
 
     def ping(self) -> bytes:
         return self._event("ping")
