@@ -212,6 +212,7 @@ def create_app(
     app.state.responses = responses
     app.state.told = told
     app.state.passing = None if settings.store else folder
+    app.state.max_body = settings.max_body
     app.state.started = int(time.time())
     app.state.ready = False
     return app

@@ -24,7 +24,8 @@ SERVICE = "openai-compatible-api"
 async def list_models(request: Request) -> Response:
     models: Models = request.app.state.models
     skills, names = models.skills.scan().skills, models.names(request.state.grant)
-    return Json({"object": "list", "data": [_model(request, name, skills) for name in names]})
+    limits = {"max_body": request.app.state.max_body}
+    return Json({"object": "list", "data": [_model(request, name, skills) for name in names], "skill_agent": limits})
 
 
 async def one_model(request: Request) -> Response:

@@ -215,9 +215,16 @@ class Model(TypedDict):
     skill_agent: ModelCard
 
 
+class Limits(TypedDict):
+    """`max_body`: bytes of a request's body that are taken."""
+
+    max_body: int
+
+
 class ModelList(TypedDict):
     object: Literal["list"]
     data: list[Model]
+    skill_agent: Limits
 
 
 class Health(TypedDict):

@@ -10,6 +10,7 @@ import zlib
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 import pytest_asyncio
@@ -24,6 +25,8 @@ from tests.upstream import Answer, Upstream, chat_chunks, sse
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_chromium]
 KEY = "sk-agent-a-good-key"
+large = pytest.mark.filterwarnings("ignore:Sending a large body")
+"""aiohttp's word about bodies over 1 MiB."""
 SCRIPT = """import sys
 open("report.csv", "w").write("a,b\\n1,2\\n")
 print("made a report")
@@ -138,6 +141,10 @@ async def test_retry_and_edit_ask_again(rig: Rig) -> None:
 def png(width: int, height: int) -> bytes:
     """Stripes."""
     rows = b"".join(b"\0" + bytes((x + y) % 256 for x in range(width * 3)) for y in range(height))
+    return png_of(width, height, rows)
+
+
+def png_of(width: int, height: int, rows: bytes) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -158,6 +165,52 @@ async def test_a_large_picture_is_made_smaller_and_sent(rig: Rig) -> None:
         assert kind == "data:image/png;base64" and struct.unpack(">II", bytes_[16:24]) == (1568, 470)
         await page.reload()
         await expect(page.locator(".question img.picture")).to_be_visible()
+
+
+def noise(name: str, width: int = 690) -> FilePayload:
+    """A picture that no compression makes smaller: three bytes a pixel."""
+    draw = Random(name)
+    rows = b"".join(b"\0" + draw.randbytes(width * 3) for _ in range(width))
+    return {"name": name, "mimeType": "image/png", "buffer": png_of(width, width, rows)}
+
+
+@large
+async def test_a_conversation_that_grows_too_large_leaves_its_oldest_files_out(rig: Rig) -> None:
+    """Three pictures of 1.4 MB are more than the 4 MiB of a body, in base64."""
+    async with visit(rig.browser, rig.url) as page:
+        files = page.locator(".composer input[type=file]")
+        for at in range(3):
+            await files.set_input_files(noise(f"{at}.png"))
+            await expect(page.locator(".composer .chip")).to_have_count(1)
+            await ask(page, f"look at {at}")
+            await expect(page.locator(".markdown").last).to_have_text(f"You said: look at {at}")
+        await expect(page.locator(".answer .state")).to_have_text(
+            ["Left out, as the conversation has grown too large to send: 0.png."]
+        )
+        sent = [m["content"] for m in rig.up.requests[-1].json["messages"] if m["role"] == "user"]
+        assert "0.png was attached, and is left out" in sent[0] and sent[0].endswith("look at 0")
+        kinds = [[part["type"] for part in content] for content in sent[1:]]
+        assert kinds == [["image_url", "text"], ["image_url", "text"]]
+
+
+@large
+async def test_files_that_do_not_fit_into_a_request_are_refused_with_the_limit(rig: Rig) -> None:
+    paper: FilePayload = {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7" + bytes(2**22)}
+    async with visit(rig.browser, rig.url) as page:
+        await page.fill("#message", "still here")
+        await expect(page.get_by_title("2.8 MB with a message")).to_be_visible()
+        files = page.locator(".composer input[type=file]")
+        await files.set_input_files([paper, *(noise(f"{at}.png") for at in range(3))])
+        await expect(page.locator(".troubles li")).to_have_text(
+            [
+                "a.pdf is too large: 4.0 MB, where 2.8 MB can be attached.",
+                "2.png does not fit beside the other files: the service takes 2.8 MB with a message.",
+            ]
+        )
+        await expect(page.locator(".composer .chip")).to_have_count(2)
+        await page.press("#message", "Enter")
+        await over(page)
+        await expect(page.locator(".markdown")).to_have_text("You said: still here")
 
 
 async def test_files_that_cannot_be_sent_are_told(rig: Rig, tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ def test_a_skill_has_its_description_and_prompts_that_are_for_it(tmp_path: Path)
         (tmp_path / name / "evals").mkdir()
         (tmp_path / name / "evals/cases.yaml").write_text(cases, "utf-8")
     with service(provider=ScriptedProvider([]), skills=(tmp_path,)) as served:
-        listed = {model["id"]: model["skill_agent"] for model in served.get("/v1/models").json()["data"]}
+        answer = served.get("/v1/models").json()
+        assert answer["skill_agent"] == {"max_body": 4 * 2**20}
+        listed = {model["id"]: model["skill_agent"] for model in answer["data"]}
         assert listed["skill-agent:pottery"] == {"description": "Makes pots."} and listed["skill-agent"] == {}
         card = served.get("/v1/models/skill-agent:pottery").json()["skill_agent"]
         assert card == {"description": "Makes pots.", "examples": ["Make a pot"]}

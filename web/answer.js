@@ -6,8 +6,9 @@ import { newId } from "./api.js";
  * @typedef {{kind: "text", text: string}} TextPart
  * @typedef {{kind: "work", items: object[], begun: number, ended: number}} WorkPart reasoning and tools in a row
  * @typedef {{id: string, role: "assistant", parts: (TextPart|WorkPart)[], wire: object[], files: object[],
- *   usage: object|null, model: string, begun: number, ended: number, state: string, trouble: object|null}} Answer
- * `state`: waiting, streaming, asking, done, stopped, failed. `wire`: messages of turns that are over.
+ *   notes: string[], usage: object|null, model: string, begun: number, ended: number, state: string, trouble: object|null}} Answer
+ * `state`: waiting, streaming, asking, done, stopped, failed. `notes`: what to know of it at once. `wire`: messages of
+ * turns that are over.
  */
 
 const SHOWN = 200_000; // characters of a tool's arguments and result that are kept
@@ -25,6 +26,7 @@ export function newAnswer() {
     model: "",
     reason: "",
     limit: "",
+    notes: [],
     begun: Date.now(),
     ended: 0,
     state: "waiting",

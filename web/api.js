@@ -7,7 +7,7 @@ const STATUS = {
   400: "The request was refused",
   403: "This is not allowed",
   404: "There is nothing there",
-  413: "The message is too large for the service",
+  413: "This is too large for the service: send less, or begin a new conversation",
   429: "Too many requests",
   502: "The model could not be reached",
   503: "The service is busy",

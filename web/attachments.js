@@ -14,17 +14,30 @@ export class Unusable extends Error {}
 
 /**
  * @param {File|Blob} file
- * @returns {Promise<{attachment: import("./conversation.js").Attachment, blob: Blob}>}
+ * @param {number} room bytes that all files of a message may take in a request; `weight` is what this one takes
+ * @returns {Promise<{attachment: import("./conversation.js").Attachment, blob: Blob, weight: number}>}
  * @throws {Unusable}
  */
-export async function take(file, name = file.name || "pasted") {
-  if (file.type.startsWith("image/") && file.type !== "image/svg+xml") return told(name, "image", await picture(file, name));
-  if (file.type === "application/pdf" || /\.pdf$/i.test(name)) return told(name, "pdf", await pdf(file, name));
-  return told(name, "text", await text(file, name));
+export async function take(file, name, room) {
+  if (file.type.startsWith("image/") && file.type !== "image/svg+xml") return told(name, "image", await picture(file, name, room), room);
+  if (file.type === "application/pdf" || /\.pdf$/i.test(name)) return told(name, "pdf", await pdf(file, name, room), room);
+  return told(name, "text", await text(file, name, room), room);
 }
 
-function told(name, kind, blob) {
-  return { attachment: { id: newId(), name, type: blob.type, size: blob.size, kind }, blob };
+async function told(name, kind, blob, room) {
+  const weight = kind === "text" ? bytesIn(await blob.text()) : Math.ceil(blob.size / 3) * 4;
+  if (weight > room) throw new Unusable(`${name} is too large for the service, which takes ${sizeOf(filesIn(room))} with a message.`);
+  return { attachment: { id: newId(), name, type: blob.type, size: blob.size, kind }, blob, weight };
+}
+
+/** Bytes of files that fit: in a request they are in base64. */
+export function filesIn(room) {
+  return Math.floor((room * 3) / 4);
+}
+
+/** Bytes that something takes in a request. */
+export function bytesIn(thing) {
+  return new Blob([JSON.stringify(thing)]).size;
 }
 
 /** The bytes, read now: the file may vanish before the message is sent. */
@@ -40,7 +53,7 @@ async function bytesOf(file, name, most) {
   return bytes;
 }
 
-async function picture(file, name) {
+async function picture(file, name, room) {
   const blob = new Blob([await bytesOf(file, name, MOST_BYTES)], { type: file.type });
   let bitmap;
   try {
@@ -49,11 +62,12 @@ async function picture(file, name) {
     throw new Unusable(`${name} cannot be shown: it is damaged, or a kind of picture that this browser does not know.`);
   }
   const scale = Math.min(1, EDGE / Math.max(bitmap.width, bitmap.height));
-  if (scale === 1 && blob.size <= AS_IT_IS && SENT_AS_IT_IS.includes(blob.type)) return blob;
-  return smaller(bitmap, scale, blob.type, name);
+  const most = Math.min(AS_IT_IS, filesIn(room) / 2);
+  if (scale === 1 && blob.size <= most && SENT_AS_IT_IS.includes(blob.type)) return blob;
+  return smaller(bitmap, scale, blob.type, name, most);
 }
 
-async function smaller(bitmap, scale, type, name) {
+async function smaller(bitmap, scale, type, name, most) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
@@ -62,7 +76,7 @@ async function smaller(bitmap, scale, type, name) {
   draw();
   if (type === "image/png") {
     const png = await encoded(canvas, "image/png");
-    if (png && png.size <= AS_IT_IS) return png;
+    if (png && png.size <= most) return png;
     context.fillStyle = "#fff"; // JPEG has no transparency
     context.fillRect(0, 0, canvas.width, canvas.height);
     draw();
@@ -76,15 +90,15 @@ function encoded(canvas, type, quality) {
   return new Promise((resolve) => canvas.toBlob(resolve, type, quality));
 }
 
-async function pdf(file, name) {
-  const bytes = await bytesOf(file, name, MOST_PDF);
+async function pdf(file, name, room) {
+  const bytes = await bytesOf(file, name, Math.min(MOST_PDF, filesIn(room)));
   const head = new TextDecoder("latin1").decode(bytes.slice(0, 1024));
   if (!head.includes("%PDF-")) throw new Unusable(`${name} is no PDF inside.`);
   return new Blob([bytes], { type: "application/pdf" });
 }
 
-async function text(file, name) {
-  const bytes = await bytesOf(file, name, MOST_TEXT);
+async function text(file, name, room) {
+  const bytes = await bytesOf(file, name, Math.min(MOST_TEXT, room));
   let read;
   try {
     read = new TextDecoder("utf-8", { fatal: true }).decode(bytes);

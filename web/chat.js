@@ -8,9 +8,15 @@ import { run } from "./run.js";
 import { Store, prefer, preference } from "./store.js";
 
 const SAVE_EVERY = 1500; // milliseconds, while an answer comes
+const NAMED = 5; // files that a line names
 export const DEFAULTS = { system: "", temperature: "", maxTokens: "", effort: "" };
 
 const CUT = { kind: "broken", message: "The page was closed before this answer was over.", detail: "", wait: 0 };
+
+function leftOut(names) {
+  const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : "";
+  return `Left out, as the conversation has grown too large to send: ${names.slice(0, NAMED).join(", ")}${more}.`;
+}
 
 export class Chat {
   /** @param {() => void} changed is called whenever something is to be drawn anew */
@@ -46,7 +52,7 @@ export class Chat {
 
   async loadModels() {
     try {
-      this.models.take((await getJson("v1/models")).data);
+      this.models.take(await getJson("v1/models"));
       if (this.notice?.about === "models") this.notice = null;
       this.needsKey = false;
       this.changed();
@@ -151,7 +157,8 @@ export class Chat {
     await this.save(conversation);
     try {
       const history = { ...conversation, messages: conversation.messages.slice(0, -1) };
-      const wire = await wireOf(history, this.settings.system, (id) => this.attachment(id));
+      const { wire, left } = await wireOf(history, this.settings.system, (id) => this.attachment(id), this.models.room);
+      if (left.length) answer.notes.push(leftOut(left));
       const how = { model: this.chosen, settings: this.settings, signal: task.stop.signal };
       await run(answer, wire, how, () => this.#came(conversation), (call) => this.#asked(call, task));
       close(answer, "done");

@@ -1,6 +1,6 @@
 // Where a message is written: text, files by button, paste and drop. What is typed is kept until it is sent.
 
-import { Unusable, sizeOf, take } from "./attachments.js";
+import { Unusable, filesIn, sizeOf, take } from "./attachments.js";
 import { hold, held } from "./api.js";
 import { Component, IconButton, count, dollars, html, icon } from "./ui.js";
 
@@ -52,7 +52,7 @@ export class Composer extends Component {
     for (const file of files) {
       try {
         if (this.state.taken.length >= MOST) throw new Unusable(`No more than ${MOST} files go with a message.`);
-        const found = await take(file, file.name || "pasted");
+        const found = await this.fitting(file, file.name || "pasted");
         const preview = found.attachment.kind === "image" ? URL.createObjectURL(found.blob) : "";
         this.setState((state) => ({ taken: [...state.taken, { ...found, preview }] }));
       } catch (error) {
@@ -60,6 +60,17 @@ export class Composer extends Component {
       }
     }
     this.setState((state) => ({ troubles, reading: state.reading - 1 }));
+  }
+
+  /** What is attached to one message goes along whole. */
+  async fitting(file, name) {
+    const { room } = this.props.chat.models;
+    const found = await take(file, name, room);
+    const used = this.state.taken.reduce((sum, { weight }) => sum + weight, 0);
+    if (used + found.weight > room) {
+      throw new Unusable(`${name} does not fit beside the other files: the service takes ${sizeOf(filesIn(room))} with a message.`);
+    }
+    return found;
   }
 
   drop(taken) {
@@ -120,7 +131,7 @@ export class Composer extends Component {
         <textarea id="message" rows="1" placeholder=${dropping > 0 ? "Drop files here" : "Ask something"} aria-label="Message" value=${text} ref=${(found) => (this.area = found)}
           onInput=${(event) => this.type(event.target.value)} onKeyDown=${(event) => this.key(event)} onPaste=${(event) => this.pasted(event)}></textarea>
         <div class="tools">
-          <label class="quiet icon-button" title="Attach pictures, PDFs or text files">${icon("clip")}<span class="hidden">Attach files</span>
+          <label class="quiet icon-button" title=${attaching(chat.models.room)}>${icon("clip")}<span class="hidden">Attach files</span>
             <input type="file" class="hidden" multiple onChange=${(event) => {
               void this.add([...event.target.files]);
               event.target.value = "";
@@ -133,6 +144,11 @@ export class Composer extends Component {
       </div>
     </form>`;
   }
+}
+
+function attaching(room) {
+  const most = Number.isFinite(room) ? `, ${sizeOf(filesIn(room))} with a message` : "";
+  return `Attach pictures, PDFs or text files${most}`;
 }
 
 function Taken({ found, onDrop }) {

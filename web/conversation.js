@@ -2,7 +2,7 @@
 
 import { textOf } from "./answer.js";
 import { newId } from "./api.js";
-import { asText, dataUrl } from "./attachments.js";
+import { asText, bytesIn, dataUrl } from "./attachments.js";
 
 /**
  * @typedef {{id: string, name: string, type: string, size: number, kind: "image"|"pdf"|"text"}} Attachment
@@ -43,24 +43,44 @@ export function matches(conversation, search) {
 }
 
 /**
- * The messages as Chat Completions takes them.
+ * The messages as Chat Completions takes them, in about `room` bytes: the oldest attachments are left out for it, those
+ * of the last question never. `left`: the names of those.
  * @param {Conversation} conversation @param {string} system
  * @param {(id: string) => Promise<{blob: Blob}|undefined>} find
+ * @param {number} room
+ * @returns {Promise<{wire: object[], left: string[]}>}
  */
-export async function wireOf(conversation, system, find) {
-  const wire = system.trim() ? [{ role: "system", content: system.trim() }] : [];
-  for (const message of conversation.messages) {
-    if (message.role === "assistant") wire.push(...message.wire);
-    else wire.push({ role: "user", content: await contentOf(message, find) });
-  }
-  return wire;
+export async function wireOf({ messages }, system, find, room) {
+  const head = system.trim() ? [{ role: "system", content: system.trim() }] : [];
+  const written = messages.map((message) => (message.role === "user" ? message.text : message.wire));
+  const { parts, left } = await attached(messages, find, room - bytesIn([head, written]));
+  const wire = messages.flatMap((message) => (message.role === "user" ? asked(message, parts) : message.wire));
+  return { wire: [...head, ...wire], left };
 }
 
-async function contentOf(question, find) {
-  if (!question.attachments.length) return question.text;
-  const parts = await Promise.all(question.attachments.map((attachment) => partOf(attachment, find)));
-  if (question.text) parts.push({ type: "text", text: question.text });
-  return parts;
+function asked({ text, attachments }, parts) {
+  if (!attachments.length) return { role: "user", content: text };
+  const content = attachments.map((attachment) => parts.get(attachment));
+  return { role: "user", content: text ? [...content, { type: "text", text }] : content };
+}
+
+/** The parts of all attachments. The newest are read first: what does not fit any more is not read at all. */
+async function attached(messages, find, room) {
+  const parts = new Map();
+  const left = [];
+  const questions = messages.filter((message) => message.role === "user").reverse();
+  for (const question of questions) {
+    for (const attachment of [...question.attachments].reverse()) {
+      const part = left.length ? null : await partOf(attachment, find);
+      room -= part ? bytesIn(part) : 0;
+      if (part && (room >= 0 || question === questions[0])) parts.set(attachment, part);
+      else {
+        left.unshift(attachment.name);
+        parts.set(attachment, { type: "text", text: `(${attachment.name} was attached, and is left out: the conversation is too large)` });
+      }
+    }
+  }
+  return { parts, left };
 }
 
 async function partOf(attachment, find) {
@@ -146,6 +166,7 @@ function answer(found) {
     model: String(found.model ?? ""),
     reason: "",
     limit: "",
+    notes: [],
     begun: 0,
     ended: Date.now(),
     state: "done",

@@ -90,6 +90,7 @@ export class AnswerView extends Component {
     const over = message.ended > 0;
     const final = message.parts.at(-1);
     return html`<article class="answer" aria-label="Answer">
+      ${message.notes?.map((words) => html`<p class="state" key=${words}>${words}</p>`)}
       ${message.parts.map((part, at) =>
         part.kind === "text"
           ? html`<${TextView} key=${at} text=${part.text} whole=${over || part !== final} announce=${announce} quiet=${over && !this.live} />`

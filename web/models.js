@@ -2,6 +2,7 @@
 
 const AGENT = "skill-agent";
 const EXAMPLES = 3;
+const FILLED = 0.95; // of the largest body; the rest is for what stands around the messages
 
 export class Models {
   constructor() {
@@ -10,11 +11,13 @@ export class Models {
     this.skills = [];
     this.examples = [];
     this.facts = new Map();
+    this.room = Infinity; // bytes of a request's messages
   }
 
-  /** @param {object[]} data of GET /v1/models */
-  take(data) {
+  /** @param {{data: object[], skill_agent?: {max_body?: number}}} listed by GET /v1/models */
+  take({ data, skill_agent: limits }) {
     this.loaded = true;
+    this.room = limits?.max_body ? Math.floor(limits.max_body * FILLED) : Infinity;
     this.facts = new Map(data.map((model) => [model.id, model.skill_agent ?? {}]));
     const names = data.map((model) => String(model.id));
     this.plain = names.filter((name) => name !== AGENT && !name.startsWith(`${AGENT}:`));
