@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from agent.approval import TOOL as APPROVE
+from agent.approval import asked_about
+from messages import Finish, Message, Text, ToolResult
 from terminal.notes import note
 from terminal.text import ends, harmless
 
@@ -25,6 +28,19 @@ async def ask(tool: str, arguments: str) -> bool:
     with echoing():
         print(f"Allow {shown}? [y/N] ", end="", file=sys.stderr, flush=True)
         return (await _line()).strip().lower() in ("y", "yes")
+
+
+async def refuse(*_: object) -> bool:
+    """Where nobody is there to ask."""
+    return False
+
+
+async def words_on(finish: Finish, allow: Callable[[str, str], Awaitable[bool]]) -> Message | None:
+    """The word on each question that a server's answer ends with, None where it has none."""
+    questions = [call for call in finish.calls if call.name == APPROVE]
+    words = [(call.id, await allow(*asked_about(call))) for call in questions]
+    results = tuple(ToolResult(id, (Text("yes" if yes else "no"),)) for id, yes in words)
+    return Message("tool", results) if results else None
 
 
 async def _line() -> str:

@@ -15,17 +15,19 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from agent.servers import mcp_servers
-from messages import Finish, Image, Message, Options, Part, SkillActivated, Text, user
+from messages import Finish, Image, Message, Options, Part, SkillActivated, Step, Text, Usage, user
 from providers.base import AuthError, ProviderError
 from settings import Settings, SettingsError
 from skill_store import SkillError
 from terminal import FAILED, OK, USAGE
 from terminal.agents import Wanted, agent_for
+from terminal.approval import refuse, words_on
 from terminal.json_output import line_of
 from terminal.notes import CLEAR, is_smart, log_as_notes, note, warn, words_of
 
@@ -73,7 +75,8 @@ class Batch:
                 self._put(line[0], error={"code": "invalid_request", "message": line[1]})
                 continue
             try:
-                finish = await self._agent(line).run(line.messages, activate=line.skill, options=line.options)
+                agent, activate = self._agent(line)
+                finish = await _whole(agent, line, activate)
                 self._put(line.id, response={"status_code": 200, "body": _completion(line, finish)})
             except AuthError:
                 raise
@@ -81,11 +84,15 @@ class Batch:
                 code = error.code if isinstance(error, ProviderError) else "invalid_request"
                 self._put(line.id, error={"code": code, "message": words_of(error)})
 
-    def _agent(self, line: Line) -> Agent:
-        if line.model not in self.agents:
-            wanted = replace(self.wanted, model=line.model) if line.model else self.wanted
-            self.agents[line.model] = agent_for(wanted, self.settings, self.servers)
-        return self.agents[line.model]
+    def _agent(self, line: Line) -> tuple[Agent, str]:
+        """With the skill that it has to load: a server is told by the model's name."""
+        model, activate = line.model, line.skill
+        if self.wanted.url and line.skill:
+            model, activate = f"{AGENT}:{line.skill}", ""
+        if model not in self.agents:
+            wanted = replace(self.wanted, model=model) if model else self.wanted
+            self.agents[model] = agent_for(wanted, self.settings, self.servers)
+        return self.agents[model], activate
 
     def _put(self, id: str, response: dict[str, Any] | None = None, error: dict[str, str] | None = None) -> None:
         self.out.write(line_of({"custom_id": id, "response": response, "error": error}) + "\n")
@@ -120,6 +127,26 @@ def run_batch(source: Path, target: Path, wanted: Wanted, at_once: int) -> int:
             seconds = time.monotonic() - begun
             note(f"{batch.done - batch.failed} answered, {batch.failed} failed{kept}, {seconds:.1f} s: {target}")
     return FAILED if batch.failed else OK
+
+
+async def _whole(agent: Agent, line: Line, activate: str) -> Finish:
+    """Nobody is there to ask: the model is told that a tool which needs a person's word is not allowed."""
+    said: list[Message] = []
+    steps: list[Step] = []
+    spent = Usage()
+    while True:
+        asked = (*line.messages, *said)
+        async with aclosing(agent.stream(asked, activate=activate, options=line.options, approve=refuse)) as events:
+            async for event in events:
+                if isinstance(event, SkillActivated):
+                    steps.append(event)
+                elif isinstance(event, Finish):
+                    finish = event
+        said, spent = [*said, *finish.messages], spent + finish.usage
+        words = await words_on(finish, refuse)
+        if words is None:
+            return replace(finish, steps=tuple(steps), usage=spent)
+        said.append(words)
 
 
 async def _work(batch: Batch, at_once: int) -> None:

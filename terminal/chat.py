@@ -10,16 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from agent.approval import TOOL as APPROVE
-from agent.approval import asked_about
 from agent.workspace import Workspace
-from messages import Finish, Message, Part, Text, ToolResult, Usage
+from messages import Finish, Message, Part, Text, Usage
 from providers.base import ProviderError
 from settings import SettingsError
 from skill_store import SkillError
 from terminal import INTERRUPTED, OK
 from terminal.agents import Wanted, agent_for, cost_of
-from terminal.approval import silent_keys
+from terminal.approval import silent_keys, words_on
 from terminal.attachments import REQUEST, ROOM, Attachment, AttachmentError, check_weight
 from terminal.commands import COMMANDS, call_of, run_command
 from terminal.notes import complain, note, space, warn
@@ -131,11 +129,10 @@ async def answered(agent: Agent, asked: Sequence[Message], screen: Screen, files
         spent += finish.usage
         for made in finish.files:
             note(f"· made {made.path} ({size(made.size)})" + (f" in {files}" if workspace else ""))
-        questions = [call for call in finish.calls if call.name == APPROVE]
-        if not questions:
+        words = await words_on(finish, screen.allow)
+        if words is None:
             return replace(finish, messages=tuple(said), usage=spent)
-        words = [(call.id, await screen.allow(*asked_about(call))) for call in questions]
-        said.append(Message("tool", tuple(ToolResult(id, (Text("yes" if yes else "no"),)) for id, yes in words)))
+        said.append(words)
 
 
 def converse(chat: Chat, runner: asyncio.Runner) -> int:

@@ -18,6 +18,7 @@ from settings import Settings
 from skill_store import SkillError
 from terminal import INTERRUPTED, OK, USAGE
 from terminal.agents import Wanted, agent_for
+from terminal.approval import refuse
 from terminal.attachments import attach, check_weight
 from terminal.chat import Chat, answered, converse, screen_of, workspace_in
 from terminal.json_output import JsonLines, as_json
@@ -178,9 +179,6 @@ async def _printed(
 async def _streamed(agent: Agent, asked: Sequence[Message], files: Path, pinned: str) -> Finish:
     """Nobody is there to ask: tools that need a person's word are refused."""
     lines = JsonLines(sys.stdout)
-
-    async def refuse(_: object) -> bool:
-        return False
 
     try:
         async with aclosing(

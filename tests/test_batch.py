@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.surface import service, write_skill
 from tests.terminals import cli
 from tests.upstream import Received, Reply, Upstream, chat_chunks, json_reply, sse
 
 Json = dict[str, Any]
+MODELS = ("skill-agent:tea", "skill-agent", "skill-agent:pots")
 
 
 def reply(request: Received) -> Reply:
@@ -93,6 +95,40 @@ def test_every_line_has_its_answer_and_failures_are_asked_again(
     assert again.returncode == 0 and "2 answered, 0 failed, 9 were there" in again.stderr
     assert len(up.requests) == asked + 2
     assert text(read(tmp_path / "out.jsonl")["x"]) == "You asked: better" and len(read(tmp_path / "out.jsonl")) == 11
+
+
+def test_nobody_is_there_to_allow_a_tool_and_the_model_is_told(
+    env: dict[str, str], up: Upstream, tmp_path: Path
+) -> None:
+    def wanting(request: Received) -> Reply:
+        last = request.json["messages"][-1]
+        if last["role"] == "tool":
+            return sse(chat_chunks(text=f"Without it: {last['content']}"))
+        return sse(chat_chunks(tool_calls=[("c1", "write_file", '{"path": "a.txt", "content": "x"}')]))
+
+    up.always(wanting)
+    write(tmp_path / "in.jsonl", {"prompt": "write it"})
+    done = cli("batch", "in.jsonl", "here.jsonl", env={**env, "SKILL_AGENT_ASK": "write_file"})
+    assert done.returncode == 0 and "not allowed" in text(read(tmp_path / "here.jsonl")["line-1"])
+    with service(up, skills=(), ask=("write_file",)) as served:
+        done = cli("batch", "in.jsonl", "there.jsonl", "--url", served.url, env=env)
+    found = read(tmp_path / "there.jsonl")["line-1"]
+    assert done.returncode == 0 and "not allowed" in text(found)
+    assert found["response"]["body"]["usage"]["total_tokens"] == 30
+
+
+def test_a_server_is_asked_for_its_own_skills(env: dict[str, str], up: Upstream, tmp_path: Path) -> None:
+    write_skill(tmp_path / "skills", "tea", "Makes tea.")
+    message = {"role": "user", "content": "green"}
+    lines = [{"custom_id": name, "body": {"model": name, "messages": [message]}} for name in MODELS]
+    write(tmp_path / "in.jsonl", *lines)
+    with service(up, skills=(tmp_path / "skills",)) as served:
+        done = cli("batch", "in.jsonl", "out.jsonl", "--url", served.url, env=env)
+    rows = read(tmp_path / "out.jsonl")
+    assert done.returncode == 1 and rows["skill-agent:pots"]["error"]["code"] == "model_not_found"
+    for name, skills in (("skill-agent:tea", ["tea"]), ("skill-agent", [])):
+        assert text(rows[name]) == "You asked: green"
+        assert rows[name]["response"]["body"]["skill_agent"]["skills"] == skills
 
 
 def test_a_wrong_key_ends_all_at_once(env: dict[str, str], up: Upstream, tmp_path: Path) -> None:
