@@ -382,11 +382,17 @@ CHUNK = 'data: {"choices":[{"index":0,"delta":{"content":"Half of it"},"finish_r
 STREAM = {"content-type": "text/event-stream"}
 
 
+STOPPING = '{"message":"ask again","code":"server_shutting_down"}'
 FAULTS: list[tuple[dict[str, object], str]] = [
     ({"body": CHUNK, "headers": STREAM}, "The answer broke off"),
     ({"body": CHUNK + "data: {nonsense\n\n", "headers": STREAM}, "what came cannot be read"),
     ({"status": 429, "headers": {"retry-after": "30"}, "body": "{}"}, "Try again in"),
     ({"status": 503, "body": '{"error":{"message":"It drains"}}'}, "It drains"),
+    ({"status": 503, "body": f'{{"error":{STOPPING}}}'}, "The service is being stopped or restarted"),
+    (
+        {"body": CHUNK + f'data: {{"error":{STOPPING}}}\n\n', "headers": STREAM},
+        "broke off. The service is being stopped",
+    ),
     ({"status": 413, "body": '{"error":{"message":"4 MiB at most"}}'}, "4 MiB at most"),
     ({"status": 302, "headers": {"location": "https://login.example/"}}, "sign-in has run out"),
     ({"status": 200, "body": "<h1>Sign in</h1>", "headers": {"content-type": "text/html"}}, "Something other"),
@@ -409,6 +415,27 @@ async def test_what_went_wrong_is_said_and_nothing_is_lost(rig: Rig) -> None:
         await page.get_by_role("button", name="Try again").click()
         await expect(page.locator(".markdown")).to_have_text("You said: precious words")
         await expect(page.locator(".row-title")).to_have_count(len(FAULTS))
+
+
+async def test_where_the_service_says_when_one_can_try_again_then(rig: Rig) -> None:
+    async with visit(rig.browser, rig.url) as page:
+        await failing(page, status=429, headers={"retry-after": "1"}, body='{"error":{"message":"60 a minute"}}')
+        await ask(page, "hello")
+        await expect(page.locator(".failure")).to_contain_text("Too many requests60 a minute")
+        await page.unroute("**/v1/chat/completions")
+        await page.get_by_role("button", name="Try again", exact=True).click()
+        await expect(page.locator(".markdown")).to_have_text("You said: hello")
+
+
+async def test_another_model_that_answers_is_named(rig: Rig) -> None:
+    step = '{"type":"fell_back","model":"openai/second","instead_of":"openai/first","reason":"it is busy"}'
+    fell = f'data: {{"choices":[{{"index":0,"delta":{{}}}}],"skill_agent":{step}}}\n\n'
+    async with visit(rig.browser, rig.url) as page:
+        await failing(page, body=f"{fell}{CHUNK}data: [DONE]\n\n", headers=STREAM)
+        await ask(page, "hello")
+        words = "openai/second answers instead of openai/first (it is busy)"
+        await expect(page.locator(".answer .state")).to_have_text(words)
+        await expect(page.locator(".markdown")).to_have_text("Half of it")
 
 
 READ = """async ([text, size]) => {

@@ -96,6 +96,8 @@ function foldActivity(answer, step) {
     work(answer).items.push(newTool(step));
   } else if (kind === "tool_end") {
     end(answer, step);
+  } else if (kind === "fell_back") {
+    answer.notes.push(`${step.model} answers instead of ${step.instead_of} (${step.reason || "it failed earlier"})`);
   } else if (kind === "compacted") {
     work(answer).items.push({ kind: "note", text: "Earlier messages were shortened to fit the model's window" });
   } else if (kind === "finish") {

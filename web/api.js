@@ -14,6 +14,13 @@ const STATUS = {
   504: "The model took too long",
 };
 
+const CODE = { server_shutting_down: "The service is being stopped or restarted" };
+
+/** What a failure's code says by itself, "" for most. @param {string} code */
+export function codeWords(code) {
+  return Object.hasOwn(CODE, code) ? CODE[code] : "";
+}
+
 /**
  * A failure that can be told.
  * `kind`: offline, network, login, key, busy, refused, server, broken.
@@ -91,9 +98,9 @@ async function reach(url, options) {
 
 async function refusal(response) {
   const { status } = response;
-  const detail = await saying(response);
+  const { detail, code } = await saying(response);
   if (status === 401) return new Trouble("key", keyWords(), { status, detail });
-  const words = STATUS[status] ?? (status >= 500 ? "The service failed" : "The request was refused");
+  const words = codeWords(code) || STATUS[status] || (status >= 500 ? "The service failed" : "The request was refused");
   const kind = status === 429 || status === 503 ? "busy" : status >= 500 ? "server" : "refused";
   return new Trouble(kind, words, { status, detail, wait: waiting(response) });
 }
@@ -102,13 +109,14 @@ function keyWords() {
   return apiKey() ? "The key is not valid, or not any more" : "This service needs a key";
 }
 
-/** The error's own words, in OpenAI's shape or not. */
+/** The error's own words and its code, in OpenAI's shape or not. */
 async function saying(response) {
   const text = await response.text().catch(() => "");
   try {
-    return String(JSON.parse(text).error.message).slice(0, 2000);
+    const { message, code } = JSON.parse(text).error;
+    return { detail: String(message ?? "").slice(0, 2000), code: String(code ?? "") };
   } catch {
-    return response.headers.get("content-type")?.startsWith("text/plain") ? text.slice(0, 500) : "";
+    return { detail: response.headers.get("content-type")?.startsWith("text/plain") ? text.slice(0, 500) : "", code: "" };
   }
 }
 

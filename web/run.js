@@ -1,10 +1,11 @@
 // One answer: the request, its stream, and the questions about tools that a person has to allow.
 
 import { closeTurn, fold } from "./answer.js";
-import { Trouble, request } from "./api.js";
+import { Trouble, codeWords, request } from "./api.js";
 import { dataOf } from "./stream.js";
 
 export const APPROVE = "approve_tool";
+const RESTART = 3; // seconds until a service that stops may be there again
 
 /**
  * @param {import("./answer.js").Answer} answer is filled
@@ -59,7 +60,10 @@ function parsed(data) {
 }
 
 function inBand(error) {
-  return new Trouble("server", "The answer broke off: the model or a tool failed.", { detail: String(error.message ?? "") });
+  const detail = String(error.message ?? "");
+  const words = codeWords(String(error.code ?? ""));
+  if (words) return new Trouble("busy", `The answer broke off. ${words}`, { detail, wait: RESTART });
+  return new Trouble("server", "The answer broke off: the model or a tool failed.", { detail });
 }
 
 /** The tool's name and arguments that a question is about. */
