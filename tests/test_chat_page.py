@@ -193,9 +193,8 @@ async def test_a_conversation_that_grows_too_large_leaves_its_oldest_files_out(r
         assert kinds == [["image_url", "text"], ["image_url", "text"]]
 
 
-@large
 async def test_files_that_do_not_fit_into_a_request_are_refused_with_the_limit(rig: Rig) -> None:
-    paper: FilePayload = {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7" + bytes(2**22)}
+    paper: FilePayload = {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7" + bytes(3 * 2**20)}
     async with visit(rig.browser, rig.url) as page:
         await page.fill("#message", "still here")
         await expect(page.get_by_title("2.8 MB with a message")).to_be_visible()
@@ -203,14 +202,12 @@ async def test_files_that_do_not_fit_into_a_request_are_refused_with_the_limit(r
         await files.set_input_files([paper, *(noise(f"{at}.png") for at in range(3))])
         await expect(page.locator(".troubles li")).to_have_text(
             [
-                "a.pdf is too large: 4.0 MB, where 2.8 MB can be attached.",
+                "a.pdf is too large: 3.0 MB, where 2.8 MB can be attached.",
                 "2.png does not fit beside the other files: the service takes 2.8 MB with a message.",
             ]
         )
         await expect(page.locator(".composer .chip")).to_have_count(2)
-        await page.press("#message", "Enter")
-        await over(page)
-        await expect(page.locator(".markdown")).to_have_text("You said: still here")
+        await expect(page.locator("#message")).to_have_value("still here")
 
 
 async def test_files_that_cannot_be_sent_are_told(rig: Rig, tmp_path: Path) -> None:
