@@ -1,11 +1,14 @@
 """The command line.
 
-python cli.py                              chat, with the agent in this process
-python cli.py -p "question"                one answer; piped text is added as context
-python cli.py --url URL [--api-key KEY]    chat with a server
-python cli.py skills list | skills show NAME | skills validate [PATH…] | skills new NAME
-python cli.py skills lock | skills test [NAME…] [--model M]
-python cli.py batch IN.jsonl OUT.jsonl     an answer for each line
+python cli.py                      chat, with the agent in this process
+python cli.py -p "question"        one answer; piped text goes along as context
+  [--model M] [--skill S] [--system FILE] [-a FILE]… [-c | --session NAME]
+  [--json | --json-stream]
+python cli.py --url URL [--api-key KEY | --databricks-profile NAME]
+                                   the same with a server; also batch and models
+python cli.py skills list [--json] | show NAME | validate [PATH…] | new NAME
+python cli.py skills lock | prepare | test [NAME…] [--model M]
+python cli.py batch IN.jsonl OUT.jsonl [--model M] [--at-once N]
 python cli.py models | doctor | serve [--port P] | completion bash|zsh
 """
 
@@ -66,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands (chat is the default)", metavar="COMMAND", required=True)
     _chat_options(commands.add_parser("chat", help="chat, or answer one question"))
     commands.add_parser("serve", help="serve over HTTP, as python server.py does")
-    skill_options(commands.add_parser("skills", help="list, show, validate, test or begin skills"))
+    skill_options(commands.add_parser("skills", help="list, show, validate, test, lock or begin skills"))
     models = commands.add_parser("models", help="the models that can be asked for")
     _server_options(models)
     models.set_defaults(run=_models)
@@ -74,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check credentials, model, skills and what the server needs")
     _server_options(doctor)
     doctor.set_defaults(run=_doctor)
-    completion = commands.add_parser("completion", help="print a script that completes these words in a shell")
+    completion = commands.add_parser("completion", help="complete these words in bash or zsh")
     completion.add_argument("shell", choices=("bash", "zsh"))
     completion.set_defaults(run=_completion)
     return parser

@@ -329,3 +329,13 @@ complete_words ./cli.py doctor --u
 """
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=PATIENCE, env=env)
     assert done.stdout.splitlines() == ["batch", "--json --json-stream", "validate", "zsh", "--url"], done.stderr
+
+
+def test_the_help_names_what_there_is_and_fits_a_narrow_terminal(env: dict[str, str]) -> None:
+    shown = cli("--help", env={**env, "COLUMNS": "80"}).stdout
+    every = cli("chat", "--help", env=env).stdout + cli("skills", "--help", env=env).stdout
+    named = {*re.findall(r"(?:^  |, )(--[a-z-]+)", every, re.M), *re.findall(r"^    ([a-z]+) ", every, re.M)}
+    short = {"--prompt", "--attach", "--continue"}
+    assert {"--session", "--json-stream", "validate", "lock"} <= named
+    assert all(name in shown for name in named - short) and {"-p", "-a", "-c"} <= set(re.findall(r"-[a-z]\b", shown))
+    assert max(map(len, shown.splitlines())) <= 80
