@@ -15,6 +15,7 @@ from providers.base import BadResponse, Overloaded, ProviderDown, ProviderError
 from providers.errors import quote
 
 CONNECTING = {"ConnectError", "ProxyError", "ClientConnectorError", "ClientHttpProxyError"}
+CUT = {"ClientPayloadError", "PayloadEncodingError"}
 MALFORMED = {"BadHttpMessage", "ClientResponseError"}
 ADDRESS = {"UnsupportedProtocol", "InvalidURL", "NonHttpUrlClientError"}
 DNS_TRIES = 2
@@ -70,8 +71,9 @@ def network_error(error: Exception, provider: str, host: str) -> ProviderError:
         return ProviderDown(f"silence from {host}", provider=provider, code="upstream_timeout")
     if names & CONNECTING:
         return ProviderDown(f"{unreachable} ({_reason(chain)})", provider=provider)
-    malformed = names & MALFORMED and "PayloadEncodingError" not in names  # which a body is too that is cut
-    words = "the answer is not HTTP" if malformed else f"the answer broke off ({_reason(chain)})"
+    cut = "the connection was lost" if names & CUT else ""  # of which aiohttp speaks as of a malformed body
+    malformed = names & MALFORMED and not cut
+    words = "the answer is not HTTP" if malformed else f"the answer broke off ({cut or _reason(chain)})"
     return BadResponse(words, provider=provider, code="upstream_disconnected")
 
 

@@ -29,10 +29,10 @@ from providers.errors import error_of, parse
 from providers.http import Auth, Http
 from providers.openai import ChatCompletions, Quirks
 from providers.openai_answer import Answer
-from providers.reasons import plain
 from providers.retries import Try
 from settings import SettingsError
 
+BROKE_OFF = "the answer broke off"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -119,7 +119,7 @@ class RemoteAgent(ChatCompletions):
     def _words(self, error: ProviderError, begun: bool) -> str:
         where = "{0.scheme}://{0.netloc}".format(urlsplit(self.base))
         if begun:
-            return f"the answer broke off: {plain(error.message)}"
+            return error.message if error.message.startswith(BROKE_OFF) else f"{BROKE_OFF}: {error.message}"
         if is_login(error):
             how = re.sub(r": is the credential.*", "", error.message)
             return f"{where} asks for a login ({how}): not logged in, or without CAN USE on the app. {self._login}"
@@ -132,7 +132,7 @@ class RemoteAgent(ChatCompletions):
         if isinstance(error, ProviderDown) and error.code == "upstream_tls_error":
             return f"{where} has no certificate that this machine trusts (SSL_CERT_FILE names others): {error.message}"
         if isinstance(error, ProviderDown) and error.status == 0 and error.code != "server_error":
-            return f"{where} cannot be reached: {plain(error.message)}. Is the server running, and the address right?"
+            return f"{error.message}. Is the server running, and is {where} its address?"
         return error.message
 
     @property

@@ -78,7 +78,7 @@ async def reach(place: Place, http: Http, model: str) -> tuple[bool, str]:
     try:
         status, headers, body = await http.get(place.url, place.auth, "")
     except ProviderError as error:
-        return False, f"{_host(place.url)} cannot be reached ({error.message}): proxy (HTTPS_PROXY), firewall, address?"
+        return False, f"{error.message}: proxy (HTTPS_PROXY), firewall, address?"
     took = f"{_host(place.url)} answered in {(time.monotonic() - begun) * 1000:.0f} ms"
     if status == 404 and place.lists:
         return True, f"{took} (it lists no models)"

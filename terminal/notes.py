@@ -10,7 +10,6 @@ import textwrap
 from typing import TextIO
 
 from providers.base import AuthError, ModelInfo, ProviderError
-from providers.reasons import plain
 from settings import SettingsError
 from terminal import FAILED, NOT_AUTHORISED, UNREACHABLE, USAGE
 from terminal.attachments import AttachmentError
@@ -99,12 +98,10 @@ def _reason(error: ProviderError) -> str:
     """A server behind --url has its own words (`providers/remote.py`)."""
     if error.provider == "remote" or error.status:
         return error.message
-    if error.code == "upstream_disconnected":
-        return f"the answer broke off: {plain(error.message)}"
     if error.message.startswith(("silence for", "no answer within")):
         return error.message
     if error.code in UNREACHED:
-        return f"it cannot be reached, {plain(error.message)}: check the network and the address (or ask doctor)"
+        return f"{error.message}: check the network and the address (or ask doctor)"
     return error.message
 
 

@@ -105,7 +105,7 @@ def test_a_wrong_key_is_one_line_and_exit_code_3(env: dict[str, str], up: Upstre
 def test_an_unreachable_provider_is_exit_code_4(env: dict[str, str]) -> None:
     done = cli("-p", "hi", env={**env, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
     assert done.returncode == 4
-    assert "openai" in one_line(done)
+    assert one_line(done).startswith("skill-agent: openai: the host 127.0.0.1:9 cannot be reached (connection refused)")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,11 @@ def test_doctor_says_which_credentials_are_refused(env: dict[str, str], up: Upst
     assert re.search(r"FAIL +network .* HTTP 401: .* Is OPENAI_API_KEY right", done.stdout)
     assert "sk-secret-canary" not in done.stdout + done.stderr
     away = cli("doctor", "--url", "http://127.0.0.1:9", env=env)
-    assert away.returncode == 1 and re.search(r"FAIL +server +http://127.0.0.1:9 cannot be reached", away.stdout)
+    assert away.returncode == 1 and re.search(r"FAIL +server +the host 127.0.0.1:9 cannot be reached", away.stdout)
+    down = cli("doctor", env={**env, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
+    assert re.search(
+        r"FAIL +network +the host 127.0.0.1:9 cannot be reached \(connection refused\): proxy", down.stdout
+    )
 
 
 def test_a_shell_completes(env: dict[str, str]) -> None:

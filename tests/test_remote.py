@@ -101,17 +101,18 @@ async def test_a_key_that_is_refused_is_not_tried_again(up: Upstream, http: Http
 async def test_a_server_that_is_not_there_is_told_in_plain_words(http: Http) -> None:
     error = await failure(RemoteAgent(http, "http://127.0.0.1:9", bearer("none")))
     assert exit_code(error) == 4
-    assert words_of(error).startswith(
-        "http://127.0.0.1:9 cannot be reached: nothing listens there. Is the server running"
+    assert words_of(error) == (
+        "the host 127.0.0.1:9 cannot be reached (connection refused). "
+        "Is the server running, and is http://127.0.0.1:9 its address?"
     )
     error = await failure(RemoteAgent(http, "http://nowhere.invalid", bearer("none")))
-    assert exit_code(error) == 4 and "cannot be reached: " in words_of(error)
+    assert exit_code(error) == 4 and "the host nowhere.invalid cannot be found" in words_of(error)
 
 
 async def test_a_server_that_dies_in_the_middle_is_told(up: Upstream, http: Http) -> None:
     up.always(sse(chat_chunks(text="Well, that is")[:3], done=False).but(cut="rst"))
     error = await failure(RemoteAgent(http, up.url, bearer("none")))
-    assert exit_code(error) == 1 and words_of(error) == "the answer broke off: the connection was lost"
+    assert exit_code(error) == 1 and words_of(error) == "the answer broke off (the connection was lost)"
     assert len(up.requests) == 1
 
 

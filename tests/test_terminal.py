@@ -104,7 +104,7 @@ def test_what_was_typed_is_kept_when_the_answer_fails(env: dict[str, str], up: U
     screen.prompted()
     screen.type("A long question\r")
     screen.expect("I was about")
-    screen.expect("openai: the answer broke off: the connection was lost")
+    screen.expect("openai: the answer broke off (the connection was lost)")
     screen.expect("A long question")
     screen.type("\r")
     screen.expect("Now I say it.")
