@@ -80,7 +80,7 @@ class Handover:
         served = self._responses.models.find(checkpoint.model, self._grants.of_owner(record.owner))
         said, usage = unpack(checkpoint.said), Usage(**orjson.loads(checkpoint.usage))
         resumption = Resumption.of(
-            said, usage, _repeatable(served), held=asked.as_options().response_format is not None
+            said, usage, _repeatable(served), asked.as_options().response_format is not None, checkpoint.stop
         )
         store = await self._storage.open()
         before = await store.chain(record.previous, record.owner) if record.previous else []

@@ -124,7 +124,11 @@ class Store:
         then False. Of a checkpoint that is not `whole` only the sign of life is new.
         """
         rows = [{"response": record.id, "number": number, "data": data} for number, data in numbered]
-        told = {"said": reached.said, "usage": reached.usage, "number": reached.number} if whole else {}
+        told = (
+            {"said": reached.said, "stop": reached.stop, "usage": reached.usage, "number": reached.number}
+            if whole
+            else {}
+        )
         async with self._engine.begin() as connection:
             mine = await connection.execute(tables.held(reached).values(beat=record.beat, **told))
             if not mine.rowcount or not (await connection.execute(_change(record))).rowcount:

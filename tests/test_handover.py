@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pytest
 
-from messages import Message, ToolCall, ToolResult, Usage, assistant, user
+from messages import Message, ProviderEvent, Refusal, Request, Stop, ToolCall, ToolResult, Usage, assistant, user
 from providers.scripted import Play, ScriptedProvider, call
 from service import worker
 from service.background import Pace
@@ -28,6 +30,11 @@ from tests.upstream import Upstream, chat_chunks, sse
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Pace(beat=0.2, lost=1.0, look=0.05)
 NEVER = 60.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/store.db"
 
 
 def told(events: list[Json], kind: str) -> list[Json]:
@@ -90,6 +97,53 @@ def test_whole_turns_are_kept_with_their_results_and_tokens(store: str, tmp_path
         "I note it.",
         "It is noted.",
     ]
+
+
+class Lingering(ScriptedProvider):
+    """Ends each answer, and then the stream never does."""
+
+    async def stream(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
+        async for event in super().stream(request):
+            yield event
+        await asyncio.sleep(NEVER)
+
+
+@pytest.mark.parametrize(
+    ("said", "ended", "output"),
+    [
+        (Play(["All of it"]), "completed", ["message"]),
+        (Play(["All that fit"], stop="length"), "incomplete", ["message"]),
+        (Play(["Well", call("price", item="tea")]), "completed", ["message", "function_call"]),
+        (Play([call("price", item="tea"), call("ls")]), "completed", ["function_call"]),
+    ],
+)
+def test_an_answer_that_was_whole_is_ended_and_not_asked_for_again(
+    file: str, said: Play, ended: str, output: list[str]
+) -> None:
+    price = {"type": "function", "name": "price", "parameters": {"type": "object", "properties": {}}}
+    with service(provider=Lingering([said]), store=file) as served:
+        id = begin(served, tools=[price], skill_agent={"activity": True})
+        told_until(served, id, lambda event: event.get("skill_agent", {}).get("type") == "turn")
+    second = ScriptedProvider(["Asked again"])
+    with service(provider=second, store=file, pace=QUICK) as served:
+        found = wait_for(served, id, ended)
+        follow(served, id)
+    assert [(item["type"], item["status"]) for item in found["output"]] == [(kind, "completed") for kind in output]
+    assert text_of(found) == "".join(part for part in said.parts if isinstance(part, str))
+    assert [item["arguments"] for item in found["output"] if "arguments" in item] == ['{"item": "tea"}'] * (
+        output[-1] == "function_call"
+    )
+    assert second.calls == 0
+
+
+def test_an_answer_that_paused_is_gone_on_with(file: str) -> None:
+    with service(provider=Lingering([Play(["The first half"], stop="pause")]), store=file) as served:
+        id = begin(served, skill_agent={"activity": True})
+        told_until(served, id, lambda event: event.get("skill_agent", {}).get("type") == "turn")
+    second = ScriptedProvider(["the second"])
+    with service(provider=second, store=file, pace=QUICK) as served:
+        assert wait_for(served, id, "completed") and second.calls == 1
+    assert second.requests[0].messages[-1].text == "The first half"
 
 
 SLEEPER = "import time\nopen('begun', 'w').close()\ntime.sleep(60)\n"
@@ -206,8 +260,8 @@ def test_a_process_that_is_gone_is_known_to_be() -> None:
 # What is told to the model that goes on
 
 
-def resumption(*said: Message, held: bool = False) -> Resumption:
-    return Resumption.of(said, Usage(), {"read_file"}, held)
+def resumption(*said: Message, held: bool = False, stop: Stop = "stop") -> Resumption:
+    return Resumption.of(said, Usage(), {"read_file"}, held, stop)
 
 
 def calls(*names: str, own: bool = True) -> Message:
@@ -225,7 +279,22 @@ def test_only_what_reads_is_done_again() -> None:
 def test_an_answer_that_was_whole_is_not_asked_for_again() -> None:
     end = resumption(calls("ls"), Message("tool", (ToolResult("ls"),)), assistant("Done")).end
     assert end is not None and (end.reason, end.text) == ("stop", "Done")
+    assert resumption(Message("assistant", (Refusal("I will not"),))).end
     end = resumption(calls("price", own=False)).end
     assert end is not None and end.reason == "tool_calls" and [call.name for call in end.calls] == ["price"]
     assert resumption().end is resumption(assistant("{}"), held=True).end is resumption(assistant("")).end is None
-    assert resumption(calls("ls"), user("more?")).end is None
+    assert resumption(calls("ls"), user("more?")).end is resumption(assistant("{"), user("again")).end is None
+
+
+def test_an_answer_that_was_cut_is_at_its_end_unless_nobody_has_heard_it() -> None:
+    cut = resumption(calls("read_file"), stop="length")
+    assert cut.end is not None and cut.end.reason == "length" and cut.said[-1].results[0].is_error
+    held = resumption(calls("ls"), Message("tool", (ToolResult("ls"),)), assistant("{"), held=True, stop="length")
+    assert held.end is None and len(held.said) == 2
+
+
+def test_beside_a_call_of_the_clients_nothing_is_done_again() -> None:
+    end = resumption(
+        Message("assistant", (ToolCall("a", "read_file", own=True), ToolCall("b", "price", own=False)))
+    ).end
+    assert end is not None and end.messages[-1].results[0].is_error and [call.id for call in end.calls] == ["b"]
