@@ -46,7 +46,7 @@ class Conversations:
         messages, parked = await self._parked.restore(owner, heard)
         place = await self._workspaces.of(owner, heard, known or parked) if served.has_files else None
         if place and "files" in served.agent.groups:
-            messages = await asyncio.to_thread(take_in, messages, place.files)
+            messages = await asyncio.to_thread(take_in, messages, place.files, resumption is not None)
         files = place.files if place else None
         if resumption and (end := resumption.end):
             runs = [_ended(end)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 import sqlite3
@@ -144,6 +145,21 @@ def test_an_answer_that_paused_is_gone_on_with(file: str) -> None:
     with service(provider=second, store=file, pace=QUICK) as served:
         assert wait_for(served, id, "completed") and second.calls == 1
     assert second.requests[0].messages[-1].text == "The first half"
+
+
+def test_what_a_run_has_made_of_an_upload_stays(file: str) -> None:
+    data = "data:text/csv;base64," + base64.b64encode(b"as it was sent").decode()
+    sent = {"type": "input_file", "filename": "data.csv", "file_data": data}
+    write = call("write_file", path="uploads/data.csv", content="as it was edited")
+    with service(provider=ScriptedProvider([["Now.", write], ["then ", NEVER]]), store=file) as served:
+        id = begin(served, input=[{"role": "user", "content": [sent]}])
+        told_until(served, id, says("then"))
+    second = ScriptedProvider([[call("read_file", path="uploads/data.csv")], "Done"])
+    with service(provider=second, store=file, pace=QUICK) as served:
+        wait_for(served, id, "completed")
+    read = second.requests[-1].messages[-1].results[0]
+    assert "as it was edited" in read.text
+    assert "uploads/data.csv" in second.requests[0].messages[-3].text, "and the model is told of it"
 
 
 SLEEPER = "import time\nopen('begun', 'w').close()\ntime.sleep(60)\n"
