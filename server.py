@@ -198,16 +198,17 @@ def create_app(
     responses = Responses(models, storage, conversations, told, drain, pace)
     completions = Completions(models, conversations, responses.reader, told)
     grants = Grants(settings)
+    gate = Gate(settings.max_running)
     opened = [*pages.ROUTES, Route("/health", about.health), Route("/ready", about.ready)]
     app = Starlette(
-        routes=[*opened, *_routes(completions, responses, Files(workspaces), Gate(settings.max_running))],
+        routes=[*opened, *_routes(completions, responses, Files(workspaces), gate)],
         middleware=_middleware(settings, opened, grants, drain),
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )
     app.state.models = models
     app.state.drain = drain
-    app.state.handover = Handover(responses, storage, drain, grants, pace or Pace())
+    app.state.handover = Handover(responses, storage, drain, grants, gate, pace or Pace())
     app.state.storage = storage
     app.state.responses = responses
     app.state.told = told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -12,6 +13,7 @@ from agent.run import HARMLESS
 from bodies import ApiError, fitted
 from messages import Usage
 from response_schemas import ResponseRequest
+from service.admission import Gate, Turn
 from service.background import Pace
 from service.drain import Drain
 from service.grants import Grants
@@ -25,6 +27,9 @@ from service.running import Run
 from service.storage import Storage
 from skill_store import SkillError
 
+if TYPE_CHECKING:
+    from service.store import Store
+
 log = logging.getLogger(NAME)
 TAKEN = 3
 """How often a run is taken up; one that ends its process each time would go on for ever."""
@@ -32,12 +37,17 @@ RESTARTED = ApiError(500, "the service was restarted too often while it made thi
 
 
 class Handover:
-    def __init__(self, responses: Responses, storage: Storage, drain: Drain, grants: Grants, pace: Pace) -> None:
+    """Each run that is taken up has a turn of the gate, as one that is asked for has."""
+
+    def __init__(
+        self, responses: Responses, storage: Storage, drain: Drain, grants: Grants, gate: Gate, pace: Pace
+    ) -> None:
         self._responses = responses
         self._background = responses.background
         self._storage = storage
         self._drain = drain
         self._grants = grants
+        self._gate = gate
         self._pace = pace
         self._problem = ""
 
@@ -59,20 +69,31 @@ class Handover:
             log.warning("runs in the background cannot be taken up: %s", error)
 
     async def _take_up(self) -> None:
+        """As many as there are free turns; those that nobody has a turn for wait in the store."""
         store = await self._storage.open()
-        for checkpoint in await store.claim(self._background.worker, self._background.is_left):
-            record = await store.get(checkpoint.id, checkpoint.owner)
-            if record is None or not record.live:
-                continue
+        while not self._drain.begun and (turn := await self._gate.take()):
             try:
-                await self._go_on(record, checkpoint)
-            except (ApiError, SkillError) as error:  # what was asked for is not served any more
-                await self._background.fail(record, self._responses.told(error))
-            except Exception:
-                log.exception("%s cannot be gone on with now", record.id)
-                await store.release(checkpoint)
+                claimed = await store.claim(self._background.worker, self._background.is_left, 1)
+                for checkpoint in claimed:
+                    await self._try(store, checkpoint, turn)
+            finally:
+                turn.end()
+            if not claimed:
+                return
 
-    async def _go_on(self, record: Record, checkpoint: Checkpoint) -> None:
+    async def _try(self, store: Store, checkpoint: Checkpoint, turn: Turn) -> None:
+        record = await store.get(checkpoint.id, checkpoint.owner)
+        if record is None or not record.live:
+            return
+        try:
+            await self._go_on(record, checkpoint, turn)
+        except (ApiError, SkillError) as error:  # what was asked for is not served any more
+            await self._background.fail(record, self._responses.told(error))
+        except Exception:
+            log.exception("%s cannot be gone on with now", record.id)
+            await store.release(checkpoint)
+
+    async def _go_on(self, record: Record, checkpoint: Checkpoint, turn: Turn) -> None:
         if checkpoint.taken > TAKEN:
             await self._background.fail(record, RESTARTED)
             return
@@ -91,7 +112,7 @@ class Handover:
         told = [orjson.loads(data) for _, data in await store.events_after(record.id, -1)]
         ends = answer.go_on(orjson.loads(record.body), told, checkpoint.number)
         log.info("%s is gone on with", record.id)
-        self._background.go_on(Run(record, checkpoint, answer, [*ends, *answer.begin()]), events)
+        turn.lend(self._background.go_on(Run(record, checkpoint, answer, [*ends, *answer.begin()]), events))
 
 
 def _repeatable(served: Served) -> set[str]:

@@ -182,13 +182,17 @@ class Store:
             await connection.execute(tables.held(checkpoint).values(worker="", beat=0.0))
 
     @unbroken
-    async def claim(self, worker: str, is_left: Callable[[str, str, float], bool]) -> list[Checkpoint]:
-        """Takes up the runs that are left, judged by their id, worker and last sign; each goes to one who asks."""
+    async def claim(self, worker: str, is_left: Callable[[str, str, float], bool], limit: int) -> list[Checkpoint]:
+        """Takes up so many of the runs that are left, judged by their id, worker and last sign; the oldest first, and
+        each by one who asks.
+        """
         seen = select(checkpoints.c.id, checkpoints.c.worker, checkpoints.c.beat).order_by(checkpoints.c.created)
         claimed: list[Checkpoint] = []
         async with self._engine.begin() as connection:
             rows = (await connection.execute(seen)).all()
         for id, before, beat in [tuple(row) for row in rows if is_left(row.id, row.worker, row.beat)]:
+            if len(claimed) == limit:
+                break
             async with self._engine.begin() as connection:
                 if (await connection.execute(tables.taken(id, before, beat, worker, time.time()))).rowcount:
                     mine = await connection.execute(select(checkpoints).where(checkpoints.c.id == id))

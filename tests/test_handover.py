@@ -210,6 +210,22 @@ def test_one_of_many_processes_takes_a_run(store: str) -> None:
     assert sum(model.calls for model in models) == 1
 
 
+def test_no_more_runs_are_taken_up_than_there_are_turns(file: str) -> None:
+    with Upstream() as up:
+        up.always(sse(chat_chunks("Half", finish="", usage=None), done=False).but(stall=True))
+        with service(up, store=file) as served:
+            ids = [begin(served) for _ in range(5)]
+            assert up.wait_requests(5)
+        with service(up, store=file, pace=QUICK, max_running=2) as served:
+            assert up.wait_requests(7)
+            assert served.post({"input": "hi"}, RESPONSES).status_code == 503, "as its turns are taken"
+            assert len(up.requests) == 7
+            up.always(sse(chat_chunks("All of it")))
+            for id in ids[:2]:
+                served.post({}, f"{RESPONSES}/{id}/cancel")
+            assert [text_of(wait_for(served, id, "completed")) for id in ids[2:]] == ["All of it"] * 3
+
+
 def change(store: str, statement: str) -> None:
     """By another hand than the service's."""
     if not store.startswith("sqlite"):
