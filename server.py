@@ -140,7 +140,7 @@ async def _taken_up(app: Starlette, first: Sequence[asyncio.Task[None]]) -> None
 
 def _warm(models: Models) -> None:
     """Behind the first health check: what is wrong with the skills is logged, and the first answer's tools are made."""
-    catalog = models.skills.scan()
+    catalog = models.skills.scan(thorough=True)
     for problem in catalog.problems:
         log.warning("%s", problem)
     log.info("skill-agent answers with %s, %d skills", models.default, len(catalog.skills))

@@ -17,6 +17,7 @@ from bodies import ApiError
 from service.errors import api_error
 from service.log import NAME
 from service.streams import ClientLeft
+from skill_store import scan_once
 
 log = logging.getLogger(f"{NAME}.access")
 GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -28,7 +29,9 @@ CLIENT_LEFT = 499
 
 
 class Access:
-    """Pure ASGI middleware. The client's own `x-request-id` is kept where it is harmless."""
+    """Pure ASGI middleware. The client's own `x-request-id` is kept where it is harmless, and a request sees the skills
+    as they are when it first looks.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -40,6 +43,7 @@ class Access:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = given if GOOD_ID.fullmatch(given) else uuid.uuid4().hex.encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
+        scan_once()
         status = 0
         begun = time.monotonic()
 
