@@ -177,9 +177,9 @@ class Store:
 
     @unbroken
     async def release(self, checkpoint: Checkpoint) -> None:
-        """Nobody works on the run any more: whoever looks first has it."""
+        """Nobody works on the run any more: whoever looks first has it, as the one who has taken it up once more."""
         async with self._engine.begin() as connection:
-            await connection.execute(tables.held(checkpoint).values(worker="", beat=0.0))
+            await connection.execute(tables.held(checkpoint).values(worker="", beat=0.0, taken=checkpoint.taken))
 
     @unbroken
     async def claim(self, worker: str, is_left: Callable[[str, str, float], bool], limit: int) -> list[Checkpoint]:

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import closing
 from pathlib import Path
@@ -255,6 +256,49 @@ def test_a_run_that_ends_its_process_each_time_fails_at_last(store: str) -> None
     with service(provider=ScriptedProvider([]), store=store, pace=QUICK) as served:
         assert wait_for(served, id, "failed")["error"]["code"] == "server_restarted"
         assert follow(served, id)[-1]["type"] == "response.failed"
+
+
+def beat_of(file: str) -> float:
+    with closing(sqlite3.connect(file.removeprefix("sqlite:///"))) as database:
+        beat: float = database.execute("SELECT beat FROM checkpoints").fetchone()[0]
+        return beat
+
+
+def test_a_store_that_is_away_for_a_while_is_no_restart(file: str) -> None:
+    with service(provider=ScriptedProvider([[NEVER]]), store=file) as served:
+        id = begin(served)
+        wait_for(served, id, "in_progress")
+    change(file, "ALTER TABLE events RENAME TO away")
+    change(file, "CREATE VIEW events AS SELECT 1 AS response")
+    with service(provider=ScriptedProvider(["Done"]), store=file, pace=QUICK) as served:
+        beats, deadline = {0.0}, time.monotonic() + 20
+        while len(beats) < 8:
+            beats.add(beat_of(file))
+            assert time.monotonic() < deadline, "it is tried again and again"
+        change(file, "DROP VIEW events")
+        change(file, "ALTER TABLE away RENAME TO events")
+        assert text_of(wait_for(served, id, "completed")) == "Done"
+
+
+def test_a_run_whose_previous_response_is_gone_fails(file: str) -> None:
+    with service(provider=ScriptedProvider(["First", ["Half", NEVER]]), store=file) as served:
+        before = served.post({"input": "remember 42"}, RESPONSES).json()["id"]
+        id = begin(served, previous_response_id=before)
+        told_until(served, id, says("Half"))
+        served.client.delete(f"{served.url}{RESPONSES}/{before}")
+    second = ScriptedProvider(["Done"])
+    with service(provider=second, store=file, pace=QUICK) as served:
+        assert wait_for(served, id, "failed")["error"]["code"] == "previous_response_not_found"
+    assert second.calls == 0
+
+
+def test_what_cannot_be_read_of_a_run_fails_at_last(file: str) -> None:
+    with service(provider=ScriptedProvider([[NEVER]]), store=file) as served:
+        id = begin(served)
+        wait_for(served, id, "in_progress")
+    change(file, "UPDATE checkpoints SET said = '{'")
+    with service(provider=ScriptedProvider([]), store=file, pace=QUICK) as served:
+        assert wait_for(served, id, "failed")["error"]["code"] == "server_restarted"
 
 
 # A process that is killed
