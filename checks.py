@@ -111,7 +111,7 @@ def _python_packages() -> bool:
 
 
 def _skills(settings: Settings) -> bool:
-    catalog = skill_store(settings).scan()
+    catalog = skill_store(settings).scan(thorough=True)
     errors = [problem for problem in catalog.problems if problem.level == "error"]
     warnings = len(catalog.problems) - len(errors)
     for problem in errors:

@@ -282,13 +282,14 @@ class ToolEnd:
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One model call is over; turns count from 1. `messages` are what the run has added to the conversation by now;
-    none of the calls in the last of them has been run yet.
+    none of the calls in the last of them has been run yet. `stop` is why the model ended there.
     """
 
     number: int
     usage: Usage
     model: str
     messages: tuple[Message, ...] = field(default=(), repr=False, compare=False)
+    stop: Stop = field(default="stop", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ MOST = 256
 """Values that are known only for a while, such as tokens; the oldest are forgotten."""
 # "ollama", "lm-studio": keys of local servers are words that files and tools may hold for other reasons.
 _WORD = re.compile(r"[A-Za-z_-]{1,11}")
+# Each stretch of letters is looked at once, however it is made up: texts of strangers come to the log.
 _FORMS = re.compile(
     r"\bsk-[A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic and their like
     r"|\bdapi[0-9a-f]{32}(?:-\d+)?"  # https://docs.databricks.com/dev-tools/auth/pat
     r"|\bdose[0-9a-f]{32}"  # secrets of Databricks' service principals
-    r"|\bey[A-Za-z0-9_-]{16,}\.ey[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"  # RFC 7519
+    r"|(?<![A-Za-z0-9_-])ey[A-Za-z0-9_-]{16,}+\.ey[A-Za-z0-9_-]{16,}+\.[A-Za-z0-9_-]{16,}+"  # RFC 7519
     r"|(?<=\bBearer )[A-Za-z0-9._~+/-]{16,}=*|(?<=\bBasic )[A-Za-z0-9+/]{16,}=*",  # RFC 6750, RFC 7617
 )
 

@@ -140,7 +140,7 @@ async def _taken_up(app: Starlette, first: Sequence[asyncio.Task[None]]) -> None
 
 def _warm(models: Models) -> None:
     """Behind the first health check: what is wrong with the skills is logged, and the first answer's tools are made."""
-    catalog = models.skills.scan()
+    catalog = models.skills.scan(thorough=True)
     for problem in catalog.problems:
         log.warning("%s", problem)
     log.info("skill-agent answers with %s, %d skills", models.default, len(catalog.skills))
@@ -198,16 +198,17 @@ def create_app(
     responses = Responses(models, storage, conversations, told, drain, pace)
     completions = Completions(models, conversations, responses.reader, told)
     grants = Grants(settings)
+    gate = Gate(settings.max_running)
     opened = [*pages.ROUTES, Route("/health", about.health), Route("/ready", about.ready)]
     app = Starlette(
-        routes=[*opened, *_routes(completions, responses, Files(workspaces), Gate(settings.max_running))],
+        routes=[*opened, *_routes(completions, responses, Files(workspaces), gate)],
         middleware=_middleware(settings, opened, grants, drain),
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )
     app.state.models = models
     app.state.drain = drain
-    app.state.handover = Handover(responses, storage, drain, grants, pace or Pace())
+    app.state.handover = Handover(responses, storage, drain, grants, gate, pace or Pace())
     app.state.storage = storage
     app.state.responses = responses
     app.state.told = told

@@ -191,7 +191,7 @@ class Run:
         self._kept = len(self._text)
         self.add(done.message)
         self._counted = (len(self.messages), done.usage.input + done.usage.output)
-        return replace(self.step(Turn(self.turns, done.usage, done.model)), messages=self.added)
+        return replace(self.step(Turn(self.turns, done.usage, done.model)), messages=self.added, stop=done.stop)
 
     def add(self, message: Message) -> None:
         if message.parts:

@@ -17,16 +17,21 @@ from bodies import ApiError
 from service.errors import api_error
 from service.log import NAME
 from service.streams import ClientLeft
+from skill_store import scan_once
 
 log = logging.getLogger(f"{NAME}.access")
 GOOD_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 QUIET = ("/health", "/ready", "/v1/healthcheck", "/api/v1/healthcheck")
+MOST_PATH = 500
+"""Characters of a path in the log."""
 CLIENT_LEFT = 499
 """What nginx logs for it; nobody receives it."""
 
 
 class Access:
-    """Pure ASGI middleware. The client's own `x-request-id` is kept where it is harmless."""
+    """Pure ASGI middleware. The client's own `x-request-id` is kept where it is harmless, and a request sees the skills
+    as they are when it first looks.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -38,6 +43,7 @@ class Access:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = given if GOOD_ID.fullmatch(given) else uuid.uuid4().hex.encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
+        scan_once()
         status = 0
         begun = time.monotonic()
 
@@ -78,7 +84,7 @@ class Rescue:
             if scope["type"] != "http":
                 raise
             request_id = scope["state"]["request_id"]
-            log.exception("%s %r failed", scope["method"], scope["path"], extra={"request_id": request_id})
+            log.exception("%s %r failed", scope["method"], _path(scope), extra={"request_id": request_id})
             if begun:
                 raise
             await response_of(api_error(error))(scope, receive, send)
@@ -99,8 +105,14 @@ def _note(scope: Scope, status: int, ms: float, request_id: str) -> None:
     level = logging.DEBUG if scope["path"] in QUIET else logging.INFO
     if not log.isEnabledFor(level):
         return
-    facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(ms, 1)}
+    path = _path(scope)
+    facts = {"method": scope["method"], "path": path, "status": status, "ms": round(ms, 1)}
     if caller := scope.get("state", {}).get("caller"):
         facts["caller"] = caller
-    words = f"{scope['method']} {scope['path']!r} {status} {ms:.0f} ms {request_id}"
+    words = f"{scope['method']} {path!r} {status} {ms:.0f} ms {request_id}"
     log.log(level, words, extra={**facts, "request_id": request_id})
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path if len(path) <= MOST_PATH else f"{path[:MOST_PATH]}…"

@@ -38,6 +38,13 @@ class Gate:
             self._waiting -= 1
         return Turn(self._free)
 
+    async def take(self) -> Turn | None:
+        """A turn that is free now and that no request waits for."""
+        if self._free.locked():
+            return None
+        await self._free.acquire()  # which does not wait here
+        return Turn(self._free)
+
 
 class Turn:
     """One of the runs. It ends with its request, or with the task that it was lent to."""

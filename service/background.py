@@ -110,7 +110,8 @@ class Background:
             run.more.set()
             await asyncio.shield(writing)
             if run.left:
-                await (await self._storage.open()).release(run.checkpoint)
+                # A process that stops as it should was not ended by its run.
+                await (await self._storage.open()).release(replace(run.checkpoint, taken=0))
 
     async def _worked(self, run: Run, events: AsyncGenerator[Event, None]) -> None:
         """Before its tools are run a turn is in the store: whoever goes on never runs them again."""

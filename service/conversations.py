@@ -46,12 +46,14 @@ class Conversations:
         messages, parked = await self._parked.restore(owner, heard)
         place = await self._workspaces.of(owner, heard, known or parked) if served.has_files else None
         if place and "files" in served.agent.groups:
-            messages = await asyncio.to_thread(take_in, messages, place.files)
+            messages = await asyncio.to_thread(take_in, messages, place.files, resumption is not None)
         files = place.files if place else None
-        messages = [*messages, *(resumption.told if resumption else ())]
-        runs = [served.run(messages, extension, tools, options, files) for _ in range(count)]
-        if resumption:
-            runs = [resumption.joined(run) for run in runs]
+        if resumption and (end := resumption.end):
+            runs = [_ended(end)]
+        else:
+            messages = [*messages, *(resumption.told if resumption else ())]
+            runs = [served.run(messages, extension, tools, options, files) for _ in range(count)]
+            runs = [resumption.joined(run) if resumption else run for run in runs]
         return [self._keeping(owner, heard, self._drain.uncut(run), place) for run in runs], place
 
     async def _keeping(
@@ -73,3 +75,8 @@ class Conversations:
         except Exception:
             log.warning("the files of a conversation could not be noted", exc_info=True)
             return finish.files
+
+
+async def _ended(finish: Finish) -> AsyncGenerator[Event, None]:
+    """In place of a run, where nothing is left but to tell its end."""
+    yield finish

@@ -33,7 +33,7 @@ class Parked:
         found = await self._found([key] if key else [])
         if key in found:
             data, workspace = found[key]
-            await (await self._storage.open()).keep_turn(key, pack([*unpack(data), made]), workspace)
+            await self._put(key, pack([*unpack(data), made]), workspace)
 
     async def keep(self, owner: str, heard: Sequence[Message], finish: Finish, workspace: str = "") -> None:
         if finish.messages[:1] and finish.messages[0].role == "tool":
@@ -41,9 +41,12 @@ class Parked:
         if not finish.calls or (_is_all_seen(finish) and not workspace):
             return
         asked = _with_what_was_asked([*heard, assistant("")])[-1][1]
+        await self._put(_key(owner, asked, finish.calls), pack(finish.messages), workspace)
+
+    async def _put(self, key: str, messages: bytes, workspace: str) -> None:
+        """A store that fails costs the turn and not the answer."""
         try:
-            store = await self._storage.open()
-            await store.keep_turn(_key(owner, asked, finish.calls), pack(finish.messages), workspace)
+            await (await self._storage.open()).keep_turn(key, messages, workspace)
         except Exception:
             log.warning("a turn that waits for its client could not be stored", exc_info=True)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from messages import Stop
+
 LIVE = ("queued", "in_progress")
 
 
@@ -40,9 +42,9 @@ class Checkpoint:
     """How far a run in the background is, and what a process needs that goes on with it.
 
     `request` is what was asked as JSON, without its input, of the `model` of that name. `said` are packed messages:
-    whole turns, and the results of tools as they come. `usage` is JSON, of the model calls so far. The response's
-    `body` is as it was at the event of this `number`. `worker` works on it, "" for nobody, and gave its last sign at
-    `beat`. `taken` counts the processes that took it up.
+    whole turns, and the results of tools as they come; `stop` is why the last turn ended. `usage` is JSON, of the model
+    calls so far. The response's `body` is as it was at the event of this `number`. `worker` works on it, "" for nobody,
+    and gave its last sign at `beat`. `taken` counts the processes that took it up.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Checkpoint:
     model: str
     request: bytes
     said: bytes = b"[]"
+    stop: Stop = "stop"
     usage: bytes = b"{}"
     number: int = -1
     worker: str = ""

@@ -10,7 +10,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from agent.approval import PREFIX
-from messages import Event, Finish, Message, Text, TextDelta, ToolResult, Turn, Usage
+from agent.run import Reason
+from messages import Event, Finish, Message, Refusal, Stop, Text, TextDelta, ToolResult, Turn, Usage
 from tools import failed
 
 UNKNOWN = "the service was restarted while this ran; whether it did its work is not known"
@@ -18,32 +19,47 @@ UNKNOWN = "the service was restarted while this ran; whether it did its work is 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """`said` are whole turns, in which each call has a result or waits to be made. `usage` is theirs."""
+    """`said` are whole turns, in which each call has a result or waits to be made. `usage` is theirs, and `stop` is why
+    the last of them ended.
+    """
 
     said: Sequence[Message]
     usage: Usage
+    stop: Stop = "stop"
 
     @classmethod
-    def of(cls, said: Sequence[Message], usage: Usage, repeatable: Collection[str], held: bool) -> Resumption:
-        """With what became of the last turn's calls: those of `repeatable` tools may be made again. Of an answer that
-        was `held` back nobody has heard, so it is asked for again.
+    def of(
+        cls, said: Sequence[Message], usage: Usage, repeatable: Collection[str], held: bool, stop: Stop = "stop"
+    ) -> Resumption:
+        """With what became of the last turn's calls: those of `repeatable` tools may be made again, if the run goes on.
+        Of an answer that was `held` back nobody has heard, so it is asked for again.
         """
         last = _last_turn(said)
-        if last and not last[0].calls:
-            return cls(said if last[0].text.strip() and not held else said[: -len(last)], usage)
+        cut = stop in ("length", "content_filter")
+        if last and (not last[0].calls or (cut and held)):
+            kept = stop == "pause" or (_says_something(last[0]) and not held)
+            return cls(said, usage, stop) if kept else cls(said[: -len(last)], usage, "pause")
+        ends = cut or any(not call.own for message in last for call in message.calls)
         known = {result.call_id for message in last for result in message.results}
         lost = [call for message in last for call in message.calls if call.own and call.id not in known]
-        results = tuple(failed(call, UNKNOWN) for call in lost if call.name not in repeatable)
-        return cls([*said, Message("tool", results)] if results else said, usage)
+        results = tuple(failed(call, UNKNOWN) for call in lost if ends or call.name not in repeatable)
+        return cls([*said, Message("tool", results)] if results else said, usage, stop)
 
     @property
     def end(self) -> Finish | None:
-        """Where the last turn was the answer, or has called tools of the client's."""
+        """Where the last turn was the answer or was cut, or has called tools of the client's: there is nothing to ask
+        the model for.
+        """
         last = _last_turn(self.said)
-        calls = tuple(call for message in last for call in message.calls if not call.own)
-        if not last or (last[0].calls and not calls):
+        if not last or self.stop == "pause" or any(message.role != "tool" for message in last[1:]):
             return None
-        return Finish("tool_calls" if calls else "stop", self._text, tuple(self.said), self.usage, (), calls)
+        calls = tuple(call for call in last[0].calls if not call.own)
+        reason: Reason = "tool_calls" if calls else "stop"
+        if self.stop in ("length", "content_filter"):
+            reason = self.stop
+        elif last[0].calls and not calls:
+            return None
+        return Finish(reason, self._text, tuple(self.said), self.usage, (), calls, model=last[0].origin)
 
     @property
     def told(self) -> list[Message]:
@@ -76,6 +92,10 @@ class Resumption:
     def _joined_end(self, finish: Finish) -> Finish:
         text = "\n\n".join(text for text in (self._text, finish.text) if text)
         return replace(finish, text=text, messages=(*self.said, *finish.messages), usage=self.usage + finish.usage)
+
+
+def _says_something(message: Message) -> bool:
+    return any(isinstance(part, Refusal) or (isinstance(part, Text) and part.text.strip()) for part in message.parts)
 
 
 def _last_turn(said: Sequence[Message]) -> Sequence[Message]:

@@ -35,6 +35,7 @@ class Run:
         self._waiting: list[tuple[int, bytes]] = []
         self._answer = answer
         self._said: Sequence[Message] = unpack(checkpoint.said)
+        self._stop = checkpoint.stop
         self._results: list[ToolResult] = []
         self._usage = Usage(**orjson.loads(checkpoint.usage))
         self._add(first)
@@ -51,7 +52,7 @@ class Run:
         self._add(self._answer.feed(event))
         match event:
             case Turn(messages=said) if said:
-                self._said, self._results = said, []
+                self._said, self._stop, self._results = said, event.stop, []
                 self._usage += event.usage
                 self._reach()
                 return True
@@ -87,7 +88,7 @@ class Run:
     def _reached(self) -> Checkpoint:
         results = [Message("tool", tuple(self._results))] if self._results else []
         said, usage = pack([*self._said, *results]), orjson.dumps(asdict(self._usage))
-        return replace(self.checkpoint, said=said, usage=usage, number=self._number)
+        return replace(self.checkpoint, said=said, stop=self._stop, usage=usage, number=self._number)
 
     def _settle(self, said: bytes) -> None:
         resource = self._answer.resource

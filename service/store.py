@@ -124,7 +124,11 @@ class Store:
         then False. Of a checkpoint that is not `whole` only the sign of life is new.
         """
         rows = [{"response": record.id, "number": number, "data": data} for number, data in numbered]
-        told = {"said": reached.said, "usage": reached.usage, "number": reached.number} if whole else {}
+        told = (
+            {"said": reached.said, "stop": reached.stop, "usage": reached.usage, "number": reached.number}
+            if whole
+            else {}
+        )
         async with self._engine.begin() as connection:
             mine = await connection.execute(tables.held(reached).values(beat=record.beat, **told))
             if not mine.rowcount or not (await connection.execute(_change(record))).rowcount:
@@ -173,18 +177,22 @@ class Store:
 
     @unbroken
     async def release(self, checkpoint: Checkpoint) -> None:
-        """Nobody works on the run any more: whoever looks first has it."""
+        """Nobody works on the run any more: whoever looks first has it, as the one who has taken it up once more."""
         async with self._engine.begin() as connection:
-            await connection.execute(tables.held(checkpoint).values(worker="", beat=0.0))
+            await connection.execute(tables.held(checkpoint).values(worker="", beat=0.0, taken=checkpoint.taken))
 
     @unbroken
-    async def claim(self, worker: str, is_left: Callable[[str, str, float], bool]) -> list[Checkpoint]:
-        """Takes up the runs that are left, judged by their id, worker and last sign; each goes to one who asks."""
+    async def claim(self, worker: str, is_left: Callable[[str, str, float], bool], limit: int) -> list[Checkpoint]:
+        """Takes up so many of the runs that are left, judged by their id, worker and last sign; the oldest first, and
+        each by one who asks.
+        """
         seen = select(checkpoints.c.id, checkpoints.c.worker, checkpoints.c.beat).order_by(checkpoints.c.created)
         claimed: list[Checkpoint] = []
         async with self._engine.begin() as connection:
             rows = (await connection.execute(seen)).all()
         for id, before, beat in [tuple(row) for row in rows if is_left(row.id, row.worker, row.beat)]:
+            if len(claimed) == limit:
+                break
             async with self._engine.begin() as connection:
                 if (await connection.execute(tables.taken(id, before, beat, worker, time.time()))).rowcount:
                     mine = await connection.execute(select(checkpoints).where(checkpoints.c.id == id))

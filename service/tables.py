@@ -72,6 +72,7 @@ checkpoints = Table(
     Column("model", Text, nullable=False),
     Column("request", LargeBinary, nullable=False),
     Column("said", LargeBinary, nullable=False),
+    Column("stop", String(16), nullable=False),
     Column("usage", LargeBinary, nullable=False),
     Column("number", Integer, nullable=False),
     Column("worker", String(128), nullable=False),

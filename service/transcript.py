@@ -66,8 +66,7 @@ class Reader:
             return await store.chain(await store.last_of(conversation, self._owner), self._owner)
         chain = await store.chain(named, self._owner)
         if not chain:
-            words = f"Previous response with id {named!r} not found."
-            raise ApiError(400, words, "previous_response_not_found", "previous_response_id")
+            raise no_previous(named)
         if chain[-1].live:
             raise ApiError(400, "The previous response is not finished yet.", "invalid_value", "previous_response_id")
         return chain
@@ -190,3 +189,8 @@ def _content(item: Json) -> list[Json]:
     if isinstance(content, str):
         content = [{"type": "output_text" if item["role"] == "assistant" else "input_text", "text": content}]
     return [{**PARTS.get(part["type"], {}), **part} for part in content or ()]
+
+
+def no_previous(id: str) -> ApiError:
+    words = f"Previous response with id {id!r} not found."
+    return ApiError(400, words, "previous_response_not_found", "previous_response_id")

@@ -11,11 +11,12 @@ import shutil
 import time
 import uuid
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
+from unicodedata import normalize
 from weakref import WeakValueDictionary
 
 from agent.workspace import Workspace, WorkspaceError
@@ -133,30 +134,38 @@ def content_type(path: str) -> str:
     return mimetypes.guess_type(path)[0] or "application/octet-stream"
 
 
-def take_in(messages: Sequence[Message], files: Workspace) -> list[Message]:
-    """Puts the files that the client has sent since the last answer into the workspace, and says where they are."""
+def take_in(messages: Sequence[Message], files: Workspace, again: bool = False) -> list[Message]:
+    """Puts the files that the client has sent since the last answer into the workspace, and says where they are.
+
+    `again`: for a run that goes on. Then what is there stays, as the run may have changed it.
+    """
+    kept = {entry.path for entry in files.walk()} if again else set()
     new = len(list(takewhile(lambda message: message.role != "assistant", reversed(messages))))
     at = len(messages) - new
     taken: set[str] = set()
-    return [*messages[:at], *(_taken_in(message, files, taken) for message in messages[at:])]
+    return [*messages[:at], *(_taken_in(message, files, taken, kept) for message in messages[at:])]
 
 
-def _taken_in(message: Message, files: Workspace, taken: set[str]) -> Message:
+def _taken_in(message: Message, files: Workspace, taken: set[str], kept: Set[str]) -> Message:
     sent = [part for part in message.parts if isinstance(part, File)] if message.role == "user" else []
-    told = [path for part in sent if (path := _put(part, files, taken))]
+    told = [path for part in sent if (path := _put(part, files, taken, kept))]
     words = Text(f"(The files are in the workspace: {', '.join(told)})")
     return Message("user", (*message.parts, words)) if told else message
 
 
-def _put(part: File, files: Workspace, taken: set[str]) -> str:
-    """Under its own name where that is free and can be, else under a number; "" where there is no room."""
+def _put(part: File, files: Workspace, taken: set[str], kept: Set[str]) -> str:
+    """Under its own name where that is free and can be, else under a number; "" where there is no room. What is to be
+    `kept` is not written again.
+    """
     numbered = f"file-{len(taken) + 1}{mimetypes.guess_extension(part.media_type) or ''}"
     for name in (_name(part), numbered):
+        path = f"{UPLOADS}/{name}"
         if name and name not in taken:
             try:
-                files.write(f"{UPLOADS}/{name}", b64decode(part.data))
+                if path not in kept:
+                    files.write(path, b64decode(part.data))
                 taken.add(name)
-                return f"{UPLOADS}/{name}"
+                return path
             except (WorkspaceError, ValueError) as error:
                 log.warning("a file that was sent cannot be %s: %s", name, error)
     return ""
@@ -164,5 +173,5 @@ def _put(part: File, files: Workspace, taken: set[str]) -> str:
 
 def _name(file: File) -> str:
     """The name that the client gave, without folders, if it is a plain one."""
-    name = file.name.replace("\\", "/").rpartition("/")[2]
+    name = normalize("NFC", file.name.replace("\\", "/").rpartition("/")[2])
     return name if name and plain(name) and len(name) < 100 else ""

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from skill_store.files import MAX_BYTES, SKILL_FILE, SkillError, few, plain, read_inside, shown
-from skill_store.lock import Lock, lock_beside, write_lock
+from skill_store.lock import Lock, digest, lock_beside, write_lock
 from skill_store.locks import Locks
 from skill_store.match import match
 from skill_store.reader import Problem, read_document
@@ -44,6 +45,7 @@ __all__ = [
     "entry",
     "instructions",
     "match",
+    "scan_once",
     "validate",
 ]
 
@@ -72,6 +74,15 @@ class _Loaded:
     signature: Signature
     skill: Skill | None
     problems: tuple[Problem, ...]
+    digest: str = ""
+
+
+_once: ContextVar[dict[SkillStore, Catalog] | None] = ContextVar("scanned", default=None)
+
+
+def scan_once() -> None:
+    """From now on, in this task and what it begins, a store is searched when it is first asked and not again."""
+    _once.set({})
 
 
 class SkillStore:
@@ -90,8 +101,25 @@ class SkillStore:
         self._cache: dict[str, _Loaded] = {}
         self._last = Catalog(MappingProxyType({}), ())
 
-    def scan(self) -> Catalog:
-        """The skills as they are on disk now. Never raises for what the folders hold."""
+    def scan(self, thorough: bool = False) -> Catalog:
+        """The skills as they are on disk now. Never raises for what the folders hold.
+
+        Of a locked skill the SKILL.md is compared here, and any other file before it is used; `thorough` compares all
+        of all, which takes as long as they are large.
+        """
+        seen = _once.get()
+        if seen is not None and self in seen and not thorough:
+            return seen[self]
+        catalog = self._scanned(thorough)
+        if thorough:
+            return catalog
+        if catalog != self._last:
+            self._last = catalog
+        if seen is not None:
+            seen[self] = self._last
+        return self._last
+
+    def _scanned(self, thorough: bool) -> Catalog:
         problems: list[Problem] = []
         cache: dict[str, _Loaded] = {}
         found: list[_Loaded] = []
@@ -102,13 +130,10 @@ class SkillStore:
             for folder, info in _discover(parent, problems.append):
                 if folder not in cache:
                     cache[folder] = self._cached(folder, info)
-                    inside[folder] = self._admitted(cache[folder], parent, lock)
+                    inside[folder] = self._admitted(cache[folder], parent, lock, thorough)
             found += sorted(inside.values(), key=_has_other_name)
         self._cache = cache
-        catalog = _catalog(sorted(found, key=_is_strange), problems)
-        if catalog != self._last:
-            self._last = catalog
-        return self._last
+        return _catalog(sorted(found, key=_is_strange), problems)
 
     def choice(
         self, names: Collection[str] | None, activate: str = "", among: Collection[str] | None = None
@@ -141,7 +166,7 @@ class SkillStore:
             found.setdefault(self._locks.path or lock_beside(parent), set()).update(folders)
         return {path: write_lock(path, folders) for path, folders in found.items()}
 
-    def _admitted(self, loaded: _Loaded, parent: Parent, lock: Lock | None) -> _Loaded:
+    def _admitted(self, loaded: _Loaded, parent: Parent, lock: Lock | None, thorough: bool) -> _Loaded:
         """As far as its folder is trusted, and its lock lets it pass."""
         skill = loaded.skill
         if skill is None:
@@ -151,7 +176,7 @@ class SkillStore:
         if lock is None:
             return loaded if skill is loaded.skill else replace(loaded, skill=skill)
         try:
-            return replace(loaded, skill=self._locks.admitted(skill, lock))
+            return replace(loaded, skill=self._locks.admitted(skill, lock, loaded.digest, thorough))
         except SkillError as error:
             refusal = Problem(skill.file, 0, f"not loaded: {error}", "error")
             return replace(loaded, skill=None, problems=(*loaded.problems, refusal))
@@ -240,7 +265,8 @@ def _load(folder: str, signature: Signature) -> _Loaded:
         # A file system that ignores case finds skill.md too.
         if SKILL_FILE not in os.listdir(folder):
             return _Loaded(signature, None, (_misnamed(file),))
-        document = read_document(file, read_inside(Path(os.path.realpath(folder)), SKILL_FILE))
+        data = read_inside(Path(os.path.realpath(folder)), SKILL_FILE)
+        document = read_document(file, data)
     except FileNotFoundError:
         return _Loaded(signature, None, (Problem(file, 0, "is a broken link", "error"),))
     except (OSError, SkillError) as error:
@@ -250,7 +276,7 @@ def _load(folder: str, signature: Signature) -> _Loaded:
         return _Loaded(signature, None, document.problems)
     problems = (*document.problems, *_lenient(head_problems(file, document, folder_name(folder))))
     broken = any(problem.level == "error" for problem in problems)
-    return _Loaded(signature, None if broken else _skill(folder, document.values, problems), problems)
+    return _Loaded(signature, None if broken else _skill(folder, document.values, problems), problems, digest(data))
 
 
 def _lenient(faults: Iterable[Problem]) -> Iterator[Problem]:

@@ -30,7 +30,6 @@ _PIECE = 1 << 20
 
 Digests: TypeAlias = Mapping[str, str]
 """Hexadecimal SHA-256 by POSIX path below the skill's folder; for a link "link:" and where it leads."""
-State: TypeAlias = tuple[tuple[str | int, ...], ...]
 
 
 def lock_beside(parent: Parent) -> Path:
@@ -43,7 +42,9 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fault = ""
+        self._beside = os.path.dirname(os.path.realpath(path))
         self._skills: Mapping[str, Digests] = {}
+        self._by_folder: dict[str, Digests] = {}
         try:
             self._skills = _read(path)
         except (OSError, ValueError, RecursionError) as error:
@@ -53,9 +54,12 @@ class Lock:
         """Of a skill's real folder. Raises SkillError where the lock knows nothing of it."""
         if self.fault:
             raise SkillError(self.fault)
-        found = self._skills.get(_key(self.path, folder))
+        found = self._by_folder.get(folder)
         if found is None:
-            raise SkillError(f"is not in {self.path}; look at it, then: python cli.py skills lock")
+            found = self._skills.get(_key(self._beside, folder))
+            if found is None:
+                raise SkillError(f"is not in {self.path}; look at it, then: python cli.py skills lock")
+            self._by_folder[folder] = found
         return found
 
 
@@ -80,7 +84,8 @@ def write_lock(path: Path, folders: Iterable[str]) -> int:
 
     Raises SkillError where a skill cannot be locked or the file not be written.
     """
-    skills = {_key(path, folder): _sorted_digests(folder) for folder in folders}
+    beside = os.path.dirname(os.path.realpath(path))
+    skills = {_key(beside, folder): _sorted_digests(folder) for folder in folders}
     text = json.dumps({"version": VERSION, "skills": dict(sorted(skills.items()))}, indent=1, ensure_ascii=False)
     try:
         temporary = path.with_name(f"{path.name}.new")
@@ -98,16 +103,9 @@ def _sorted_digests(folder: str) -> Digests:
         raise SkillError(f"{folder}: {error}") from None
 
 
-def _key(path: Path, folder: str) -> str:
-    return Path(os.path.relpath(folder, os.path.dirname(os.path.realpath(path)))).as_posix()
-
-
-def state_of(folder: Path) -> State:
-    """What changes when a file does: times, sizes and inodes of all."""
-    return tuple(
-        (path, info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino, info.st_mode)
-        for path, info in _entries(folder)
-    )
+def _key(beside: str, folder: str) -> str:
+    """Both are real folders."""
+    return Path(os.path.relpath(folder, beside)).as_posix()
 
 
 def digests_of(folder: Path) -> Digests:

@@ -5,25 +5,16 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from skill_store.files import SkillError
-from skill_store.lock import Digests, Lock, State, differing, digests_of, lock_beside, state_of
+from skill_store.files import SKILL_FILE, SkillError, shown
+from skill_store.lock import Digests, Lock, differing, digests_of, lock_beside
 from skill_store.skill import Skill
 from skill_store.trust import Parent
 
 # File systems stamp times coarsely: an edit so soon after another can carry the same stamp.
 _SETTLED_NS = 2_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Compared:
-    """What a skill's files were like when they were last compared, and what was not as in the lock."""
-
-    state: State
-    held: Digests
-    changed: str
 
 
 class Locks:
@@ -32,7 +23,6 @@ class Locks:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._read: dict[Path, tuple[tuple[int, ...], Lock]] = {}
-        self._compared: dict[str, _Compared] = {}
 
     def of(self, parent: Parent) -> Lock | None:
         path = self.path or lock_beside(parent)
@@ -46,23 +36,26 @@ class Locks:
             known = self._read[path] = state, Lock(path)
         return known[1]
 
-    def admitted(self, skill: Skill, lock: Lock) -> Skill:
-        """The skill with what its files are held to. Raises SkillError where one is not as in the lock."""
+    def admitted(self, skill: Skill, lock: Lock, found: str, thorough: bool) -> Skill:
+        """The skill with what its files are held to; `found` is the digest of its SKILL.md, and only where it is
+        `thorough` are the other files looked at. Raises SkillError where one is not as in the lock.
+        """
         held = lock.digests(str(skill.folder))
-        if changed := self._changed(skill.folder, held):
+        changed = differing(held, digests_of(skill.folder)) if thorough else _changed(skill, held, found)
+        if changed:
             raise SkillError(f"is not as in {lock.path}: {changed}")
         return replace(skill, digests=held)
 
-    def _changed(self, folder: Path, held: Digests) -> str:
-        known = self._compared.get(str(folder))
-        with suppress(OSError):
-            state = state_of(folder)
-            fresh = any(_is_fresh(int(mtime), int(ctime)) for _, mtime, ctime, *_ in state)
-            if known is None or known.state != state or known.held != held or fresh:
-                known = _Compared(state, held, differing(held, digests_of(folder)))
-                self._compared[str(folder)] = known
-            return known.changed
-        return "its files cannot be read"
+
+def _changed(skill: Skill, held: Digests, found: str) -> str:
+    """Whether SKILL.md, which may be a link, is as it is held to be, in words."""
+    path, real = SKILL_FILE, SKILL_FILE
+    with suppress(OSError):
+        if os.path.islink(skill.file):
+            path = f"link:{os.readlink(skill.file)}"
+            real = Path(os.path.relpath(os.path.realpath(skill.file), skill.folder)).as_posix()
+    same = held.get(real) == found and (path == SKILL_FILE or held.get(SKILL_FILE) == path)
+    return "" if same else f"{shown(SKILL_FILE)} has changed"
 
 
 def _is_fresh(*times: int) -> bool:

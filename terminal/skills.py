@@ -50,7 +50,7 @@ def _store() -> SkillStore:
 
 
 def _list_skills(options: argparse.Namespace) -> int:
-    catalog = _store().scan()
+    catalog = _store().scan(thorough=True)
     if options.json:
         print(json.dumps(list(map(as_row, catalog.skills.values())), ensure_ascii=False, indent=2))
     else:

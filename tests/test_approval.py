@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -99,9 +101,9 @@ def test_only_a_yes_is_one(text: str, yes: bool) -> None:
 
 
 @contextmanager
-def served(script: list[Line], done: list[str]) -> Iterator[Service]:
+def served(script: list[Line], done: list[str], store: str = "") -> Iterator[Service]:
     model = ScriptedProvider(script)
-    app = create_app(Settings(), model)
+    app = create_app(Settings(store=store), model)
     app.state.models.agent = agent_of([], done, model)
     with serve(app) as url, httpx.Client(trust_env=False, timeout=30) as client:
         yield Service(url, client)
@@ -116,6 +118,17 @@ def test_a_client_answers_the_question_and_the_call_is_made() -> None:
         answer = {"role": "tool", "tool_call_id": question["id"], "content": "yes"}
         last = service.post({"messages": [*HI, said, answer]}).json()["choices"][0]
         assert last["message"]["content"] == "Done." and done == ["a.txt"]
+
+
+def test_a_store_that_fails_when_the_call_is_made_costs_no_answer(tmp_path: Path) -> None:
+    done: list[str] = []
+    with served([[DELETE, LOOK], "Done."], done, f"sqlite:///{tmp_path}/store.db") as service:
+        said = service.post({"messages": HI}).json()["choices"][0]["message"]
+        with closing(sqlite3.connect(tmp_path / "store.db")) as database:
+            database.execute("CREATE TRIGGER full BEFORE INSERT ON turns BEGIN SELECT RAISE(ABORT, 'full'); END")
+        answer = {"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "yes"}
+        last = service.post({"messages": [*HI, said, answer]})
+        assert last.status_code == 200 and done == ["a.txt"]
 
 
 def test_a_question_that_a_client_makes_up_runs_nothing() -> None:

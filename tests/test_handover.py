@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pytest
 
-from messages import Message, ToolCall, ToolResult, Usage, assistant, user
+from messages import Message, ProviderEvent, Refusal, Request, Stop, ToolCall, ToolResult, Usage, assistant, user
 from providers.scripted import Play, ScriptedProvider, call
 from service import worker
 from service.background import Pace
@@ -28,6 +32,11 @@ from tests.upstream import Upstream, chat_chunks, sse
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Pace(beat=0.2, lost=1.0, look=0.05)
 NEVER = 60.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/store.db"
 
 
 def told(events: list[Json], kind: str) -> list[Json]:
@@ -92,6 +101,68 @@ def test_whole_turns_are_kept_with_their_results_and_tokens(store: str, tmp_path
     ]
 
 
+class Lingering(ScriptedProvider):
+    """Ends each answer, and then the stream never does."""
+
+    async def stream(self, request: Request) -> AsyncGenerator[ProviderEvent, None]:
+        async for event in super().stream(request):
+            yield event
+        await asyncio.sleep(NEVER)
+
+
+@pytest.mark.parametrize(
+    ("said", "ended", "output"),
+    [
+        (Play(["All of it"]), "completed", ["message"]),
+        (Play(["All that fit"], stop="length"), "incomplete", ["message"]),
+        (Play(["Well", call("price", item="tea")]), "completed", ["message", "function_call"]),
+        (Play([call("price", item="tea"), call("ls")]), "completed", ["function_call"]),
+    ],
+)
+def test_an_answer_that_was_whole_is_ended_and_not_asked_for_again(
+    file: str, said: Play, ended: str, output: list[str]
+) -> None:
+    price = {"type": "function", "name": "price", "parameters": {"type": "object", "properties": {}}}
+    with service(provider=Lingering([said]), store=file) as served:
+        id = begin(served, tools=[price], skill_agent={"activity": True})
+        told_until(served, id, lambda event: event.get("skill_agent", {}).get("type") == "turn")
+    second = ScriptedProvider(["Asked again"])
+    with service(provider=second, store=file, pace=QUICK) as served:
+        found = wait_for(served, id, ended)
+        follow(served, id)
+    assert [(item["type"], item["status"]) for item in found["output"]] == [(kind, "completed") for kind in output]
+    assert text_of(found) == "".join(part for part in said.parts if isinstance(part, str))
+    assert [item["arguments"] for item in found["output"] if "arguments" in item] == ['{"item": "tea"}'] * (
+        output[-1] == "function_call"
+    )
+    assert second.calls == 0
+
+
+def test_an_answer_that_paused_is_gone_on_with(file: str) -> None:
+    with service(provider=Lingering([Play(["The first half"], stop="pause")]), store=file) as served:
+        id = begin(served, skill_agent={"activity": True})
+        told_until(served, id, lambda event: event.get("skill_agent", {}).get("type") == "turn")
+    second = ScriptedProvider(["the second"])
+    with service(provider=second, store=file, pace=QUICK) as served:
+        assert wait_for(served, id, "completed") and second.calls == 1
+    assert second.requests[0].messages[-1].text == "The first half"
+
+
+def test_what_a_run_has_made_of_an_upload_stays(file: str) -> None:
+    data = "data:text/csv;base64," + base64.b64encode(b"as it was sent").decode()
+    sent = {"type": "input_file", "filename": "data.csv", "file_data": data}
+    write = call("write_file", path="uploads/data.csv", content="as it was edited")
+    with service(provider=ScriptedProvider([["Now.", write], ["then ", NEVER]]), store=file) as served:
+        id = begin(served, input=[{"role": "user", "content": [sent]}])
+        told_until(served, id, says("then"))
+    second = ScriptedProvider([[call("read_file", path="uploads/data.csv")], "Done"])
+    with service(provider=second, store=file, pace=QUICK) as served:
+        wait_for(served, id, "completed")
+    read = second.requests[-1].messages[-1].results[0]
+    assert "as it was edited" in read.text
+    assert "uploads/data.csv" in second.requests[0].messages[-3].text, "and the model is told of it"
+
+
 SLEEPER = "import time\nopen('begun', 'w').close()\ntime.sleep(60)\n"
 
 
@@ -140,6 +211,22 @@ def test_one_of_many_processes_takes_a_run(store: str) -> None:
     assert sum(model.calls for model in models) == 1
 
 
+def test_no_more_runs_are_taken_up_than_there_are_turns(file: str) -> None:
+    with Upstream() as up:
+        up.always(sse(chat_chunks("Half", finish="", usage=None), done=False).but(stall=True))
+        with service(up, store=file) as served:
+            ids = [begin(served) for _ in range(5)]
+            assert up.wait_requests(5)
+        with service(up, store=file, pace=QUICK, max_running=2) as served:
+            assert up.wait_requests(7)
+            assert served.post({"input": "hi"}, RESPONSES).status_code == 503, "as its turns are taken"
+            assert len(up.requests) == 7
+            up.always(sse(chat_chunks("All of it")))
+            for id in ids[:2]:
+                served.post({}, f"{RESPONSES}/{id}/cancel")
+            assert [text_of(wait_for(served, id, "completed")) for id in ids[2:]] == ["All of it"] * 3
+
+
 def change(store: str, statement: str) -> None:
     """By another hand than the service's."""
     if not store.startswith("sqlite"):
@@ -169,6 +256,49 @@ def test_a_run_that_ends_its_process_each_time_fails_at_last(store: str) -> None
     with service(provider=ScriptedProvider([]), store=store, pace=QUICK) as served:
         assert wait_for(served, id, "failed")["error"]["code"] == "server_restarted"
         assert follow(served, id)[-1]["type"] == "response.failed"
+
+
+def beat_of(file: str) -> float:
+    with closing(sqlite3.connect(file.removeprefix("sqlite:///"))) as database:
+        beat: float = database.execute("SELECT beat FROM checkpoints").fetchone()[0]
+        return beat
+
+
+def test_a_store_that_is_away_for_a_while_is_no_restart(file: str) -> None:
+    with service(provider=ScriptedProvider([[NEVER]]), store=file) as served:
+        id = begin(served)
+        wait_for(served, id, "in_progress")
+    change(file, "ALTER TABLE events RENAME TO away")
+    change(file, "CREATE VIEW events AS SELECT 1 AS response")
+    with service(provider=ScriptedProvider(["Done"]), store=file, pace=QUICK) as served:
+        beats, deadline = {0.0}, time.monotonic() + 20
+        while len(beats) < 8:
+            beats.add(beat_of(file))
+            assert time.monotonic() < deadline, "it is tried again and again"
+        change(file, "DROP VIEW events")
+        change(file, "ALTER TABLE away RENAME TO events")
+        assert text_of(wait_for(served, id, "completed")) == "Done"
+
+
+def test_a_run_whose_previous_response_is_gone_fails(file: str) -> None:
+    with service(provider=ScriptedProvider(["First", ["Half", NEVER]]), store=file) as served:
+        before = served.post({"input": "remember 42"}, RESPONSES).json()["id"]
+        id = begin(served, previous_response_id=before)
+        told_until(served, id, says("Half"))
+        served.client.delete(f"{served.url}{RESPONSES}/{before}")
+    second = ScriptedProvider(["Done"])
+    with service(provider=second, store=file, pace=QUICK) as served:
+        assert wait_for(served, id, "failed")["error"]["code"] == "previous_response_not_found"
+    assert second.calls == 0
+
+
+def test_what_cannot_be_read_of_a_run_fails_at_last(file: str) -> None:
+    with service(provider=ScriptedProvider([[NEVER]]), store=file) as served:
+        id = begin(served)
+        wait_for(served, id, "in_progress")
+    change(file, "UPDATE checkpoints SET said = '{'")
+    with service(provider=ScriptedProvider([]), store=file, pace=QUICK) as served:
+        assert wait_for(served, id, "failed")["error"]["code"] == "server_restarted"
 
 
 # A process that is killed
@@ -206,8 +336,8 @@ def test_a_process_that_is_gone_is_known_to_be() -> None:
 # What is told to the model that goes on
 
 
-def resumption(*said: Message, held: bool = False) -> Resumption:
-    return Resumption.of(said, Usage(), {"read_file"}, held)
+def resumption(*said: Message, held: bool = False, stop: Stop = "stop") -> Resumption:
+    return Resumption.of(said, Usage(), {"read_file"}, held, stop)
 
 
 def calls(*names: str, own: bool = True) -> Message:
@@ -225,7 +355,22 @@ def test_only_what_reads_is_done_again() -> None:
 def test_an_answer_that_was_whole_is_not_asked_for_again() -> None:
     end = resumption(calls("ls"), Message("tool", (ToolResult("ls"),)), assistant("Done")).end
     assert end is not None and (end.reason, end.text) == ("stop", "Done")
+    assert resumption(Message("assistant", (Refusal("I will not"),))).end
     end = resumption(calls("price", own=False)).end
     assert end is not None and end.reason == "tool_calls" and [call.name for call in end.calls] == ["price"]
     assert resumption().end is resumption(assistant("{}"), held=True).end is resumption(assistant("")).end is None
-    assert resumption(calls("ls"), user("more?")).end is None
+    assert resumption(calls("ls"), user("more?")).end is resumption(assistant("{"), user("again")).end is None
+
+
+def test_an_answer_that_was_cut_is_at_its_end_unless_nobody_has_heard_it() -> None:
+    cut = resumption(calls("read_file"), stop="length")
+    assert cut.end is not None and cut.end.reason == "length" and cut.said[-1].results[0].is_error
+    held = resumption(calls("ls"), Message("tool", (ToolResult("ls"),)), assistant("{"), held=True, stop="length")
+    assert held.end is None and len(held.said) == 2
+
+
+def test_beside_a_call_of_the_clients_nothing_is_done_again() -> None:
+    end = resumption(
+        Message("assistant", (ToolCall("a", "read_file", own=True), ToolCall("b", "price", own=False)))
+    ).end
+    assert end is not None and end.messages[-1].results[0].is_error and [call.id for call in end.calls] == ["b"]

@@ -235,6 +235,14 @@ def test_the_run_ends_when_its_client_leaves(
     assert "499" in caplog.text
 
 
+def test_a_long_path_is_cut_in_the_log(up: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with service(up) as server:
+        assert server.get("/v1/" + "ey-" * 10_000).status_code == 404
+    (line,) = [record for record in caplog.records if record.name == "skill_agent.access"]
+    assert len(line.getMessage()) < 700 and len(line.__dict__["path"]) < 600
+
+
 def test_a_client_that_leaves_before_its_request_is_whole_leaves_no_trace(
     up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from skill_store import Catalog, Problem, Skill, SkillError, SkillStore, activation_text, catalog_text
+from skill_store import Catalog, Problem, Skill, SkillError, SkillStore, activation_text, catalog_text, scan_once
 
 T = TypeVar("T")
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "skill-corpus"
@@ -153,6 +154,19 @@ def test_a_file_named_skill_md_in_lower_case_is_pointed_out(tmp_path: Path) -> N
 
 
 # Changes on disk
+
+
+def test_a_task_that_asks_for_it_sees_the_skills_as_they_were_when_it_first_looked(tmp_path: Path) -> None:
+    def task() -> None:
+        scan_once()
+        assert list(store.scan().skills) == ["pdf"]
+        skill_at(tmp_path / "docx", "Letters.")
+        assert list(store.scan().skills) == ["pdf"] and list(SkillStore(tmp_path).scan().skills) == ["docx", "pdf"]
+
+    skill_at(tmp_path / "pdf", "Forms.")
+    store = SkillStore(tmp_path)
+    copy_context().run(task)
+    assert list(store.scan().skills) == ["docx", "pdf"]
 
 
 def test_edits_additions_and_deletions_show_on_the_next_scan(tmp_path: Path) -> None:

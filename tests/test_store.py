@@ -88,10 +88,12 @@ def test_a_run_goes_to_one_of_those_who_ask(store: str) -> None:
         live = [record(status="in_progress", created=time.time() + number) for number in range(5)]
         for each in live:
             await kept.put(each, Checkpoint(each.id, each.owner, each.created, "m", b"{}", worker="old", beat=7.25))
-        claims = await asyncio.gather(*(kept.claim(f"worker {n}", lambda *seen: seen[2] == 7.25) for n in range(4)))
+        claims = await asyncio.gather(*(kept.claim(f"worker {n}", lambda *seen: seen[2] == 7.25, 9) for n in range(4)))
         assert sorted(run.id for claimed in claims for run in claimed) == sorted(each.id for each in live)
         assert all(run.taken == 1 and run.worker == f"worker {n}" for n, got in enumerate(claims) for run in got)
-        assert await kept.claim("late", lambda *seen: seen[2] == 7.25) == []
+        assert await kept.claim("late", lambda *seen: seen[2] == 7.25, 9) == []
+        (oldest,) = await kept.claim("next", lambda *_: True, 1)
+        assert oldest.id == live[0].id
 
     run(store, work)
 

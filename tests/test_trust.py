@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,9 +222,43 @@ def test_a_locked_skill_that_has_changed_is_not_loaded(tmp_path: Path, locked: P
     store = SkillStore(tmp_path / "skills")
     assert list(store.scan().skills) == ["tea"] and store.scan().problems == ()
     CHANGES[name](locked)
-    catalog = store.scan()
-    (problem,) = (problem for problem in catalog.problems if problem.level == "error")
-    assert not catalog.skills and name in str(problem) and "not loaded" in problem.message
+    for catalog in (store.scan(thorough=True), *([store.scan()] if name == "SKILL.md" else [])):
+        (problem,) = (problem for problem in catalog.problems if problem.level == "error")
+        assert not catalog.skills and name in str(problem) and "not loaded" in problem.message
+
+
+@pytest.mark.parametrize("name", sorted(CHANGES.keys() - {"SKILL.md"}))
+def test_what_else_has_changed_of_a_locked_skill_is_not_used(tmp_path: Path, locked: Path, name: str) -> None:
+    CHANGES[name](locked)
+    skill = SkillStore(tmp_path / "skills").scan().skills["tea"]
+    with pytest.raises(SkillError, match=r"not as in the lock file|not a regular file"):
+        skill.refuse_changed()
+
+
+def test_a_skill_file_that_is_a_link_is_locked_with_what_it_leads_to(tmp_path: Path, locked: Path) -> None:
+    (locked / "SKILL.md").rename(locked / "real.md")
+    (locked / "SKILL.md").symlink_to("real.md")
+    put(locked / "other.md", "---\nname: tea\ndescription: Other.\n---\n")
+    store = SkillStore(tmp_path / "skills")
+    store.write_locks()
+    assert list(store.scan().skills) == ["tea"]
+    (locked / "SKILL.md").unlink()
+    (locked / "SKILL.md").symlink_to("other.md")
+    assert not store.scan().skills
+
+
+def test_a_scan_of_many_locked_skills_does_not_look_at_all_their_files(tmp_path: Path, locked: Path) -> None:
+    folder = locked / "data"
+    folder.mkdir()
+    for number in range(2000):
+        (folder / str(number)).touch()
+    store = SkillStore(tmp_path / "skills")
+    store.write_locks()
+    assert store.scan().skills
+    begun = time.process_time()
+    for _ in range(40):
+        store.scan()
+    assert time.process_time() - begun < 2, "which 80,000 files would take longer than"
 
 
 def test_what_tools_write_by_themselves_is_no_change(tmp_path: Path, locked: Path) -> None:
