@@ -287,7 +287,7 @@ class Agent:
             too_long = isinstance(error, ContextOverflow) and not begun
             shortened = [event async for event in self._shorten(run)] if too_long else []
             if begun or not (shortened or (error.begun and error.retryable)):
-                raise
+                raise error.root from None
             for event in shortened:
                 yield event
             async with aclosing(self._answer(run)) as events:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from history import without_tools
 from messages import FellBack, ProviderEvent, Request, ToolChoice
-from providers.base import AuthError, BadRequest, ModelInfo, NotFound, Provider, ProviderError
+from providers.base import AuthError, BadRequest, ContextOverflow, ModelInfo, NotFound, Provider, ProviderError
 from providers.breaker import Breaker
 
 WAYS: Sequence[Literal["tool", "asked", "native"]] = ("tool", "asked", "native")
@@ -84,10 +84,14 @@ class Fallbacks:
         return None if member is first else FellBack(member.info.id, first.info.id)
 
     def _give_up(self, error: ProviderError, failed: Sequence[tuple[_Member, ProviderError]]) -> None:
-        """The first model's error is the one to mend, unless another model's answer broke off."""
+        """The first model's error is the one to mend, unless another model's answer broke off, or would be there if
+        the conversation were shorter: the first one's is then its cause.
+        """
         told = next((each for member, each in failed if member is self._members[0]), error)
         if error.begun or told is error:
             raise error
+        if isinstance(error, ContextOverflow):
+            raise error from told
         raise told from error
 
     async def _asked(self, member: _Member, request: Request) -> AsyncGenerator[ProviderEvent, None]:
