@@ -63,10 +63,14 @@ class Compaction:
     def is_due(self, needed: int) -> bool:
         return 0 < self.window * FULL <= needed
 
+    def narrow(self, messages: Sequence[Message]) -> None:
+        """These were refused as too long: the window of whoever answers now is smaller than that of the first model."""
+        self.window = min(self.window, size(messages))
+
     def split(self, messages: Sequence[Message]) -> Split:
         """Calls stay with their results: the new part never begins with results. What was said last is never old."""
         first = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-        room = int(self._at_most(messages) * KEPT)
+        room = int((self.window or size(messages)) * KEPT)
         at = newest = next((n for n in range(len(messages) - 1, first, -1) if messages[n].role != "tool"), first)
         room -= size(messages[newest:])
         while at > first and room >= (needed := size([messages[at - 1]])):
@@ -79,13 +83,8 @@ class Compaction:
     def question(self, old: Sequence[Message]) -> str:
         """The old turns as text, as much as fits, and what to do with them."""
         text = as_text(old)
-        limit = int(self._at_most(old) * 0.6)
+        limit = int((self.window or size(old)) * 0.6)
         return f"{text if tokens(text) <= limit else ends(text, limit, '[…]')}\n\n{SUMMARISE}"
-
-    def _at_most(self, messages: Sequence[Message]) -> int:
-        """Tokens that a window has which is too small for all of them: it may be that of a model behind the first."""
-        needed = size(messages)
-        return min(self.window or needed, needed)
 
     def compacted(self, parts: Split, summary: str, todos: str) -> list[Message]:
         """The conversation with a summary in place of its old turns."""

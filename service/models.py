@@ -49,11 +49,13 @@ class Served:
         activate, among = extension.activate or self.skill, self.grant.skills
         self.agent.skills.choice(extension.skills, activate, among)
         how: dict[str, Any] = {"skills": extension.skills, "activate": activate, "among": among, "workspace": files}
-        return self.grant.charging(self.agent.stream(messages, client_tools=tools, options=options, **how))
+        how |= {"client_tools": tools, "options": options}
+        return self.grant.charging(lambda spend: self.agent.stream(messages, spend=spend, **how))
 
     async def sum_up(self, words: str) -> Finish:
         """What the model says to `words` alone."""
-        async with aclosing(self.grant.charging(self.agent.stream(words, skills=()))) as events:
+        asked = self.grant.charging(lambda spend: self.agent.stream(words, skills=(), spend=spend))
+        async with aclosing(asked) as events:
             async for event in events:
                 if isinstance(event, Finish):
                     return event
