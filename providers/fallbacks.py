@@ -44,8 +44,17 @@ class Fallbacks:
     """
 
     def __init__(self, providers: Sequence[Provider], clock: Callable[[], float] = time.monotonic) -> None:
-        self._members = [_Member(provider, Breaker(clock)) for provider in providers]
-        self.info = _shared([provider.info for provider in providers])
+        self._take([_Member(provider, Breaker(clock)) for provider in providers])
+
+    def _take(self, members: Sequence[_Member]) -> None:
+        self._members = members
+        self.info = _shared([member.info for member in members])
+
+    def among(self, has: Callable[[str], bool]) -> Fallbacks:
+        """The first and, of those behind it, the ones that `has`: what is known of how they fare is shared."""
+        found = Fallbacks.__new__(Fallbacks)
+        found._take([each for each in self._members if each is self._members[0] or has(each.info.id)])
+        return found
 
     async def aclose(self) -> None:
         for member in self._members:

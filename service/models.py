@@ -83,6 +83,7 @@ class Models:
         how: dict[str, Any] = {"skills": self.skills, "groups": settings.tools, "settings": settings}
         self.agent = Agent(provider=provider, more_tools=more, **how)
         self._model = self._bare(provider)
+        self._narrowed: dict[Sequence[str], Agent] = {}
         self._plain: OrderedDict[str, Agent] = OrderedDict()
 
     def find(self, name: str | None, grant: Grant = EVERYTHING) -> Served:
@@ -103,7 +104,7 @@ class Models:
         if name == AGENT:
             return Served(name, self.agent)
         if name == self.default:
-            return Served(name, self._model)
+            return Served(name, self._default_for(grant))
         agent, _, skill = name.partition(":")
         if agent == AGENT and grant.has_skill(skill) and skill in self.skills.scan().skills:
             return Served(name, self.agent, skill)
@@ -126,6 +127,19 @@ class Models:
 
     def _allowed(self, name: str) -> bool:
         return any(fnmatchcase(name, glob) for glob in self._globs)
+
+    def _default_for(self, grant: Grant) -> Agent:
+        """The plain default model; behind it stand only models that the caller may use as well."""
+        if grant.models is None or all(map(grant.has_model, self._settings.fallbacks)):
+            return self._model
+        from providers.fallbacks import Fallbacks
+
+        if not isinstance(self._model.provider, Fallbacks):
+            return self._model
+        theirs = tuple(filter(grant.has_model, self._settings.fallbacks))
+        if theirs not in self._narrowed:
+            self._narrowed[theirs] = self._bare(self._model.provider.among(grant.has_model))
+        return self._narrowed[theirs]
 
     def _plain_agent(self, name: str) -> Agent:
         if name not in self._plain:
