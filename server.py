@@ -156,7 +156,8 @@ def _middleware(settings: Settings, opened: Sequence[BaseRoute], grants: Grants,
         CORSMiddleware,
         allow_origins=settings.cors,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        # Clients send headers of their own, OpenAI's among them; no cookies are, so that a page has what it was given.
+        allow_headers=["*"],
         expose_headers=["x-request-id", "retry-after", "x-should-retry", *RATE_HEADERS],
     )
     forwarded = [Middleware(OnBehalfOfUser)] if settings.on_behalf_of_user and settings.databricks_app else []
