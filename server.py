@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
@@ -71,6 +71,8 @@ log = logging.getLogger(service_log.NAME)
 CLOSING_SECONDS = 1
 """That uvicorn waits for connections; their answers are over by then."""
 CONNECTING_SECONDS = 10
+USAGE = 2
+"""The exit code of a setting or an option that cannot be right, as argparse has it."""
 
 
 def _told(redact: Callable[[str], str], error: Exception) -> ApiError:
@@ -267,7 +269,12 @@ def _created() -> Starlette:
             log.warning("the user's data folder cannot be written: responses are kept in memory (SKILL_AGENT_STORE)")
         return create_app(replace(settings, store=store))
     except SettingsError as error:
-        sys.exit(f"skill-agent: {error}")
+        _give_up(error)
+
+
+def _give_up(error: SettingsError) -> NoReturn:
+    print(f"skill-agent: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(USAGE)
 
 
 def _bind(host: str, port: int) -> None:
@@ -293,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SettingsError("--port", "expected a port number", str(port))
         _bind(options.host, port)
     except SettingsError as error:
-        sys.exit(f"skill-agent: {error}")
+        _give_up(error)
     from service.wire import Wire, allow_files
 
     allow_files()
