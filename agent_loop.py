@@ -43,6 +43,7 @@ from messages import (
     ToolChoice,
     ToolSpec,
     Turn,
+    Usage,
     user,
 )
 from model_facts import facts
@@ -148,7 +149,7 @@ class Agent:
         approve: Approve | None = None,
         workspace: Workspace | None = None,
         among: Collection[str] | None = None,
-        spend: Callable[[int], None] = lambda _: None,
+        spend: Callable[[Usage, str], None] = lambda _, __: None,
     ) -> AsyncGenerator[Event, None]:
         """Deltas and steps as they happen, then one `Finish`. Raises `ProviderError`.
 
@@ -156,8 +157,7 @@ class Agent:
         loads one before the first turn. `among` are globs: this run knows of no other skills. A turn that calls one of
         `client_tools` ends the run: the caller answers the call and goes on in a new run. `approve` is asked before a
         tool that is marked so; without it such a call ends the run as a call of `approve_tool`. Files lie in
-        `workspace`, else in a folder that goes with the agent. `spend` is told tokens when they are used, by
-        anyone who works for the run; they are estimated where a turn is broken off.
+        `workspace`, else in a folder of the agent. `spend` is told what each turn used, also helpers', of its model.
         """
         said = [user(messages)] if isinstance(messages, str) else list(messages)
         options = options or Options()

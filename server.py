@@ -54,6 +54,7 @@ from service.files import Files
 from service.grants import Grants
 from service.handover import Handover
 from service.intake import Intake
+from service.metrics import Measured
 from service.models import Models
 from service.on_behalf import OnBehalfOfUser
 from service.parked import Parked
@@ -152,7 +153,9 @@ def _warm(models: Models) -> None:
     warm()
 
 
-def _middleware(settings: Settings, opened: Sequence[BaseRoute], grants: Grants, drain: Drain) -> list[Middleware]:
+def _middleware(
+    settings: Settings, opened: Sequence[BaseRoute], grants: Grants, drain: Drain, measured: Middleware
+) -> list[Middleware]:
     """From the outside in: whatever fails has an id and is logged, and pages of allowed origins may read it."""
     cors = Middleware(
         CORSMiddleware,
@@ -165,6 +168,7 @@ def _middleware(settings: Settings, opened: Sequence[BaseRoute], grants: Grants,
     forwarded = [Middleware(OnBehalfOfUser)] if settings.on_behalf_of_user and settings.databricks_app else []
     return [
         Middleware(Access),
+        measured,
         *([cors] if settings.cors else ()),
         Middleware(Rescue),
         Middleware(Drained, drain=drain),
@@ -188,10 +192,18 @@ def create_app(
     responses = Responses(models, storage, conversations, told, drain, pace)
     completions = Completions(models, conversations, responses.reader, told)
     grants = Grants(settings)
+    gate = Gate(settings.max_running)
+    models.metrics.watch_waiting(lambda: gate.waiting)
     opened = [*pages.ROUTES, Route("/health", about.health), Route("/ready", about.ready)]
+    routes = [
+        *opened,
+        Route("/metrics", models.metrics.tell),
+        *_routes(completions, responses, Files(workspaces), gate),
+    ]
+    measured = Middleware(Measured, metrics=models.metrics, routes=routes)
     app = Starlette(
-        routes=[*opened, *_routes(completions, responses, Files(workspaces), Gate(settings.max_running))],
-        middleware=_middleware(settings, opened, grants, drain),
+        routes=routes,
+        middleware=_middleware(settings, opened, grants, drain, measured),
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )

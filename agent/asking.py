@@ -9,7 +9,7 @@ from agent import context
 from agent.budget import Budget
 from agent.context import size, tokens
 from agent.deadline import in_time
-from messages import Done, ProviderEvent, ReasoningDelta, Request, TextDelta, ToolCallDelta
+from messages import Done, FellBack, ProviderEvent, ReasoningDelta, Request, TextDelta, ToolCallDelta, Usage
 from providers.base import Provider, ProviderError
 
 CHARACTERS = 4
@@ -22,11 +22,13 @@ async def asked(provider: Provider, request: Request, budget: Budget) -> AsyncGe
     The budget takes the turn before the caller has its `Done`. Of one that was broken off, or whose tokens nobody
     tells, it is told an estimate. A call that failed before its answer began has used nothing.
     """
-    written, is_open = 0, True
+    written, is_open, model = 0, True, provider.info.id
     try:
         async with aclosing(in_time(provider.stream(request), budget.deadline)) as events:
             async for event in events:
                 match event:
+                    case FellBack():
+                        model = event.model
                     case TextDelta() | ReasoningDelta():
                         written += len(event.text)
                     case ToolCallDelta():
@@ -40,7 +42,8 @@ async def asked(provider: Provider, request: Request, budget: Budget) -> AsyncGe
         raise
     finally:
         if is_open:
-            budget.guess(_read(request) + -(-written // CHARACTERS))
+            heard, said = _read(request), -(-written // CHARACTERS)
+            budget.guess(Usage(heard, said, total=heard + said), model)
 
 
 def _read(request: Request) -> int:

@@ -21,14 +21,14 @@ MALFORMED = 3
 
 class Budget:
     """Begins with the run: its seconds are counted on the running loop's clock. `price` gives US dollars. `spend` is
-    told the tokens of each turn when they are used.
+    told the tokens of each turn, and its model, when they are used.
     """
 
     def __init__(
         self,
         limits: Limits,
         price: Callable[[Usage, str], float | None] = lambda _, __: None,
-        spend: Callable[[int], None] = lambda _: None,
+        spend: Callable[[Usage, str], None] = lambda _, __: None,
     ) -> None:
         self.limits = limits
         self.usage = Usage()
@@ -45,11 +45,11 @@ class Budget:
         self.usage += usage
         self.cost += self._price(usage, model) or 0.0
         if usage.total:
-            self._spend(usage.total)
+            self._spend(usage, model)
 
-    def guess(self, tokens: int) -> None:
+    def guess(self, usage: Usage, model: str) -> None:
         """An estimate of what a turn took that nobody counted; the limits are of what is known."""
-        self._spend(tokens)
+        self._spend(usage, model)
 
     def take_call(self) -> bool:
         """Whether one more tool may be run."""

@@ -30,6 +30,10 @@ class Gate:
         self._places = max(limit // 4, 1)
         self._waiting = 0
 
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
     async def enter(self, heard: Heard) -> Turn:
         """Raises `ApiError` 503 where there is no turn in time, and `ClientLeft` where nobody waits for it."""
         if not self._free.locked():

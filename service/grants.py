@@ -11,11 +11,12 @@ from typing import TypeAlias
 
 from bodies import ApiError
 from key_forms import ApiKey
-from messages import Event
+from messages import Event, Usage
 from service.rates import Meter, Rates
 from settings import Settings
 
-Run: TypeAlias = Callable[[Callable[[int], None]], AsyncGenerator[Event, None]]
+Spend: TypeAlias = Callable[[Usage, str], None]
+Run: TypeAlias = Callable[[Spend], AsyncGenerator[Event, None]]
 """Begins one, given what it tells its tokens."""
 
 
@@ -35,7 +36,7 @@ class Grant:
 
     def charging(self, begin: Run) -> AsyncGenerator[Event, None]:
         """The events of a run, whose tokens are charged when it tells them; all are when it has ended."""
-        return _charging(self.meter, begin) if self.meter else begin(lambda _: None)
+        return _charging(self.meter, begin) if self.meter else begin(lambda _, __: None)
 
 
 EVERYTHING = Grant()
@@ -69,8 +70,12 @@ class Grants:
 
 async def _charging(meter: Meter, begin: Run) -> AsyncGenerator[Event, None]:
     charges: list[asyncio.Task[None]] = []
+
+    def charge(usage: Usage, _: str) -> None:
+        charges.append(asyncio.create_task(meter.charge(usage.total)))
+
     try:
-        async with aclosing(begin(lambda tokens: charges.append(asyncio.create_task(meter.charge(tokens))))) as events:
+        async with aclosing(begin(charge)) as events:
             async for event in events:
                 yield event
     finally:
