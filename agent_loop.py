@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from agent.acting import resume, run_tools
 from agent.allowance import refusal
 from agent.approval import Approve
+from agent.asking import asked
 from agent.budget import Budget
-from agent.deadline import OutOfTime, in_time
+from agent.deadline import OutOfTime
 from agent.kit import own_tools
 from agent.opening import active_in, called_for, fitting, with_body, with_catalog, with_rule
 from agent.run import Run
@@ -42,6 +43,7 @@ from messages import (
     ToolChoice,
     ToolSpec,
     Turn,
+    Usage,
     user,
 )
 from model_facts import facts
@@ -147,6 +149,7 @@ class Agent:
         approve: Approve | None = None,
         workspace: Workspace | None = None,
         among: Collection[str] | None = None,
+        spend: Callable[[Usage, str], None] = lambda _, __: None,
     ) -> AsyncGenerator[Event, None]:
         """Deltas and steps as they happen, then one `Finish`. Raises `ProviderError`.
 
@@ -154,7 +157,7 @@ class Agent:
         loads one before the first turn. `among` are globs: this run knows of no other skills. A turn that calls one of
         `client_tools` ends the run: the caller answers the call and goes on in a new run. `approve` is asked before a
         tool that is marked so; without it such a call ends the run as a call of `approve_tool`. Files lie in
-        `workspace`, else in a folder that goes with the agent.
+        `workspace`, else in a folder of the agent. `spend` is told what each turn used, also helpers', of its model.
         """
         said = [user(messages)] if isinstance(messages, str) else list(messages)
         options = options or Options()
@@ -162,7 +165,7 @@ class Agent:
             said,
             client_tools,
             options,
-            Budget(self.limits, lambda usage, model: facts(model, self.settings.models).cost(usage)),
+            Budget(self.limits, lambda usage, model: facts(model, self.settings.models).cost(usage), spend),
             self._structure(options),
             self.window,
             workspace or self._scratch(),
@@ -284,10 +287,11 @@ class Agent:
                     begun = begun or not isinstance(event, FellBack)
                     yield event
         except ProviderError as error:
-            too_long = isinstance(error, ContextOverflow) and not begun
+            if too_long := isinstance(error, ContextOverflow) and not begun:
+                run.compaction.narrow(run.messages)
             shortened = [event async for event in self._shorten(run)] if too_long else []
             if begun or not (shortened or (error.begun and error.retryable)):
-                raise
+                raise error.root from None
             for event in shortened:
                 yield event
             async with aclosing(self._answer(run)) as events:
@@ -297,7 +301,7 @@ class Agent:
     async def _answer(self, run: Run) -> AsyncGenerator[Event, None]:
         turn = run.turns
         request = Request(tuple(run.messages), run.specs, run.options, run.budget.deadline)
-        async with aclosing(in_time(self.provider.stream(request), run.budget.deadline)) as events:
+        async with aclosing(asked(self.provider, request, run.budget)) as events:
             async for event in events:
                 if isinstance(event, Done):
                     yield run.take(event)
@@ -314,10 +318,9 @@ class Agent:
             return
         question, options = run.compaction.question(parts.old), Options(max_tokens=SUMMARY)
         request = Request((user(question),), (), options, run.budget.deadline)
-        async with aclosing(in_time(self.provider.stream(request), run.budget.deadline)) as events:
+        async with aclosing(asked(self.provider, request, run.budget)) as events:
             async for event in events:
                 if isinstance(event, Done):
-                    run.budget.take_turn(event.usage, event.message.origin)
                     run.spend(event.usage)
                     if not event.message.text.strip():
                         raise BadResponse("the model sums up nothing", code="upstream_empty_response")

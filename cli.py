@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 from providers.base import ProviderError
 from settings import Settings, SettingsError
@@ -39,10 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     if words[:1] == ["serve"]:
-        import server
-
-        server.main(words[1:])
-        return OK
+        return _serve(words[1:])
     if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help")):
         words.insert(0, "chat")
     options = parser().parse_args(words)
@@ -57,6 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has gone, as with `| head`: Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _serve(words: Sequence[str]) -> int:
+    """uvicorn ends well after Ctrl-C, and tells nobody."""
+    interrupted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupted.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    with suppress(KeyboardInterrupt):
+        import server
+
+        server.main(words)
+    return INTERRUPTED if interrupted else OK
 
 
 def parser() -> argparse.ArgumentParser:

@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
@@ -55,6 +55,7 @@ from service.files import Files
 from service.grants import Grants
 from service.handover import Handover
 from service.intake import Intake
+from service.metrics import Measured
 from service.models import Models
 from service.on_behalf import OnBehalfOfUser
 from service.parked import Parked
@@ -74,6 +75,8 @@ CLOSING_SECONDS = 1
 CONNECTING_SECONDS = 10
 COLLECTIONS = (10_000, 20, 20)
 """Thresholds of the garbage collector: new objects, and how often each generation before the next."""
+USAGE = 2
+"""The exit code of a setting or an option that cannot be right, as argparse has it."""
 
 
 def _told(redact: Callable[[str], str], error: Exception) -> ApiError:
@@ -105,7 +108,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     drain: Drain = app.state.drain
     drain.watch()
     app.state.ready = True
-    warming = asyncio.create_task(asyncio.to_thread(_warm, models))
+    warming = asyncio.create_task(asyncio.to_thread(_warm, models, app.state.alone))
     # The service answers before its MCP servers do: the agent has their tools as they come.
     connecting = asyncio.create_task(_connect(models.mcp)) if models.mcp else None
     taking_up = asyncio.create_task(_taken_up(app, [warming, *([connecting] if connecting else ())]))
@@ -138,7 +141,7 @@ async def _taken_up(app: Starlette, first: Sequence[asyncio.Task[None]]) -> None
     await app.state.handover.watch()
 
 
-def _warm(models: Models) -> None:
+def _warm(models: Models, alone: bool) -> None:
     """Behind the first health check: what is wrong with the skills is logged, and the first answer's tools are made."""
     catalog = models.skills.scan(thorough=True)
     for problem in catalog.problems:
@@ -151,7 +154,8 @@ def _warm(models: Models) -> None:
     ChatRequest.model_rebuild()
     ResponseRequest.model_rebuild()
     warm()
-    spare_collections()
+    if alone:
+        spare_collections()
 
 
 def spare_collections() -> None:
@@ -163,18 +167,22 @@ def spare_collections() -> None:
     gc.set_threshold(*COLLECTIONS)
 
 
-def _middleware(settings: Settings, opened: Sequence[BaseRoute], grants: Grants, drain: Drain) -> list[Middleware]:
+def _middleware(
+    settings: Settings, opened: Sequence[BaseRoute], grants: Grants, drain: Drain, measured: Middleware
+) -> list[Middleware]:
     """From the outside in: whatever fails has an id and is logged, and pages of allowed origins may read it."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        # Clients send headers of their own, OpenAI's among them; no cookies are, so that a page has what it was given.
+        allow_headers=["*"],
         expose_headers=["x-request-id", "retry-after", "x-should-retry", *RATE_HEADERS],
     )
     forwarded = [Middleware(OnBehalfOfUser)] if settings.on_behalf_of_user and settings.databricks_app else []
     return [
         Middleware(Access),
+        measured,
         *([cors] if settings.cors else ()),
         Middleware(Rescue),
         Middleware(Drained, drain=drain),
@@ -199,10 +207,17 @@ def create_app(
     completions = Completions(models, conversations, responses.reader, told)
     grants = Grants(settings)
     gate = Gate(settings.max_running)
+    models.metrics.watch_waiting(lambda: gate.waiting)
     opened = [*pages.ROUTES, Route("/health", about.health), Route("/ready", about.ready)]
+    routes = [
+        *opened,
+        Route("/metrics", models.metrics.tell),
+        *_routes(completions, responses, Files(workspaces), gate),
+    ]
+    measured = Middleware(Measured, metrics=models.metrics, routes=routes)
     app = Starlette(
-        routes=[*opened, *_routes(completions, responses, Files(workspaces), gate)],
-        middleware=_middleware(settings, opened, grants, drain),
+        routes=routes,
+        middleware=_middleware(settings, opened, grants, drain, measured),
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )
@@ -216,6 +231,7 @@ def create_app(
     app.state.max_body = settings.max_body
     app.state.started = int(time.time())
     app.state.ready = False
+    app.state.alone = False  # in the process: others' garbage is theirs to look for
     return app
 
 
@@ -279,9 +295,16 @@ def _created() -> Starlette:
         store = settings.store or default_store()
         if not store:
             log.warning("the user's data folder cannot be written: responses are kept in memory (SKILL_AGENT_STORE)")
-        return create_app(replace(settings, store=store))
+        app = create_app(replace(settings, store=store))
+        app.state.alone = True
+        return app
     except SettingsError as error:
-        sys.exit(f"skill-agent: {error}")
+        _give_up(error)
+
+
+def _give_up(error: SettingsError) -> NoReturn:
+    print(f"skill-agent: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(USAGE)
 
 
 def _bind(host: str, port: int) -> None:
@@ -307,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SettingsError("--port", "expected a port number", str(port))
         _bind(options.host, port)
     except SettingsError as error:
-        sys.exit(f"skill-agent: {error}")
+        _give_up(error)
     from service.wire import Wire, allow_files
 
     allow_files()

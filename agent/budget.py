@@ -20,13 +20,21 @@ MALFORMED = 3
 
 
 class Budget:
-    """Begins with the run: its seconds are counted on the running loop's clock. `price` gives US dollars."""
+    """Begins with the run: its seconds are counted on the running loop's clock. `price` gives US dollars. `spend` is
+    told the tokens of each turn, and its model, when they are used.
+    """
 
-    def __init__(self, limits: Limits, price: Callable[[Usage, str], float | None] = lambda _, __: None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        price: Callable[[Usage, str], float | None] = lambda _, __: None,
+        spend: Callable[[Usage, str], None] = lambda _, __: None,
+    ) -> None:
         self.limits = limits
         self.usage = Usage()
         self.cost = 0.0
         self._price = price
+        self._spend = spend
         self._clock = asyncio.get_running_loop().time
         self.deadline = self._clock() + limits.seconds
         self._turns = self._calls = 0
@@ -36,6 +44,12 @@ class Budget:
         self._turns += 1
         self.usage += usage
         self.cost += self._price(usage, model) or 0.0
+        if usage.total:
+            self._spend(usage, model)
+
+    def guess(self, usage: Usage, model: str) -> None:
+        """An estimate of what a turn took that nobody counted; the limits are of what is known."""
+        self._spend(usage, model)
 
     def take_call(self) -> bool:
         """Whether one more tool may be run."""

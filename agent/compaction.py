@@ -63,6 +63,10 @@ class Compaction:
     def is_due(self, needed: int) -> bool:
         return 0 < self.window * FULL <= needed
 
+    def narrow(self, messages: Sequence[Message]) -> None:
+        """These were refused as too long: the window of whoever answers now is smaller than that of the first model."""
+        self.window = min(self.window, size(messages))
+
     def split(self, messages: Sequence[Message]) -> Split:
         """Calls stay with their results: the new part never begins with results. What was said last is never old."""
         first = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))

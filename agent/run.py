@@ -185,7 +185,6 @@ class Run:
         self.calls = done.message.calls
         self.turns += 1
         self._usage += done.usage
-        self.budget.take_turn(done.usage, done.message.origin)
         self._model = done.model or self._model
         self._fresh_turn = done.stop != "pause"
         self._kept = len(self._text)

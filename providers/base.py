@@ -61,6 +61,11 @@ class ProviderError(Exception):
         if tries is not None:
             self.tries = tries
 
+    @property
+    def root(self) -> ProviderError:
+        """The error to tell, see `ContextOverflow`."""
+        return self
+
 
 class AuthError(ProviderError):
     code = "upstream_auth_error"
@@ -72,6 +77,11 @@ class BadRequest(ProviderError):
 
 class ContextOverflow(BadRequest):
     code = "context_length_exceeded"
+
+    @property
+    def root(self) -> ProviderError:
+        """That of the first model, where another one stood in for it whose window is too small."""
+        return self.__cause__ if isinstance(self.__cause__, ProviderError) else self
 
 
 class ContentFiltered(BadRequest):

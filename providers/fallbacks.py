@@ -12,7 +12,7 @@ from typing import Literal
 
 from history import without_tools
 from messages import FellBack, ProviderEvent, Request, ToolChoice
-from providers.base import AuthError, BadRequest, ModelInfo, NotFound, Provider, ProviderError
+from providers.base import AuthError, BadRequest, ContextOverflow, ModelInfo, NotFound, Provider, ProviderError
 from providers.breaker import Breaker
 
 WAYS: Sequence[Literal["tool", "asked", "native"]] = ("tool", "asked", "native")
@@ -44,8 +44,17 @@ class Fallbacks:
     """
 
     def __init__(self, providers: Sequence[Provider], clock: Callable[[], float] = time.monotonic) -> None:
-        self._members = [_Member(provider, Breaker(clock)) for provider in providers]
-        self.info = _shared([provider.info for provider in providers])
+        self._take([_Member(provider, Breaker(clock)) for provider in providers])
+
+    def _take(self, members: Sequence[_Member]) -> None:
+        self._members = members
+        self.info = _shared([member.info for member in members])
+
+    def among(self, has: Callable[[str], bool]) -> Fallbacks:
+        """The first and, of those behind it, the ones that `has`: what is known of how they fare is shared."""
+        found = Fallbacks.__new__(Fallbacks)
+        found._take([each for each in self._members if each is self._members[0] or has(each.info.id)])
+        return found
 
     async def aclose(self) -> None:
         for member in self._members:
@@ -84,10 +93,14 @@ class Fallbacks:
         return None if member is first else FellBack(member.info.id, first.info.id)
 
     def _give_up(self, error: ProviderError, failed: Sequence[tuple[_Member, ProviderError]]) -> None:
-        """The first model's error is the one to mend, unless another model's answer broke off."""
+        """The first model's error is the one to mend, unless another model's answer broke off, or would be there if
+        the conversation were shorter: the first one's is then its cause.
+        """
         told = next((each for member, each in failed if member is self._members[0]), error)
         if error.begun or told is error:
             raise error
+        if isinstance(error, ContextOverflow):
+            raise error from told
         raise told from error
 
     async def _asked(self, member: _Member, request: Request) -> AsyncGenerator[ProviderEvent, None]:

@@ -102,6 +102,7 @@ class Http:
         self._backoff = backoff
         self._transport = transport
         self._retries: dict[str, Retries] = {}
+        self.repeated: Counter[str] = Counter()
         self._kept: Counter[str] = Counter()
         self._clients: WeakKeyDictionary[
             asyncio.AbstractEventLoop, dict[str, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]]
@@ -158,7 +159,7 @@ class Http:
         self, attempt: Attempt, provider: str, url: str, until: float = math.inf
     ) -> AsyncGenerator[ProviderEvent, None]:
         """The events of `attempt`, a call of this address, begun anew after a passing fault until there is one."""
-        retries = self._retries.setdefault(_origin(url), Retries(self._backoff))
+        retries = self._retries.setdefault(_origin(url), Retries(self._backoff, self.repeated))
         return retries.stream(attempt, provider, self.limits(provider), until)
 
     @asynccontextmanager

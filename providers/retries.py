@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -86,9 +86,12 @@ Attempt: TypeAlias = Callable[[Try], AsyncGenerator[ProviderEvent, None]]
 
 
 class Retries:
-    """How the calls of one host are repeated. `backoff` is the most seconds before the second attempt."""
+    """How the calls of one host are repeated. `backoff` is the most seconds before the second attempt.
+    `repeated` counts those made anew, by provider.
+    """
 
-    def __init__(self, backoff: float) -> None:
+    def __init__(self, backoff: float, repeated: Counter[str] | None = None) -> None:
+        self.repeated = Counter[str]() if repeated is None else repeated
         self._budget = RetryBudget()
         self._backoff = tenacity.wait_random_exponential(multiplier=backoff, max=LONGEST_BACKOFF)
 
@@ -162,6 +165,7 @@ class _Call:
         late = self._clock() + state.upcoming_sleep >= self._until
         if state.attempt_number >= error.tries or late or not self._retries.may_repeat():
             return True
+        self._retries.repeated[self._provider] += 1
         log.debug("%s: %s, once more in %.1f s", self._provider, error.code, state.upcoming_sleep)
         return False
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bodies import ApiError
 from service.rates import Meter
+from service.streams import ClientLeft
 
 QUEUE_SECONDS = 2.0
 """That a request may wait for its turn: below the time after which people and clients try again."""
+AHEAD = 65_536
+"""Bytes of a body that are read while its request waits."""
 RETRY = {"retry-after": "1", "x-should-retry": "true"}
 
 
@@ -24,16 +30,24 @@ class Gate:
         self._places = max(limit // 4, 1)
         self._waiting = 0
 
-    async def enter(self) -> Turn:
-        """Raises `ApiError` 503 where there is no turn in time."""
-        if self._free.locked() and self._waiting >= self._places:
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
+    async def enter(self, heard: Heard) -> Turn:
+        """Raises `ApiError` 503 where there is no turn in time, and `ClientLeft` where nobody waits for it."""
+        if not self._free.locked():
+            await self._free.acquire()
+            return Turn(self._free)
+        if self._waiting >= self._places:
             raise _overloaded()
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._free.acquire()
+            async with asyncio.timeout(self._seconds) as limit:
+                with heard.watched(lambda: limit.reschedule(0)):
+                    await self._free.acquire()
         except TimeoutError:
-            raise _overloaded() from None
+            raise (ClientLeft() if heard.left else _overloaded()) from None
         finally:
             self._waiting -= 1
         return Turn(self._free)
@@ -62,10 +76,46 @@ class Turn:
             self._free.release()
 
 
+class Heard:
+    """What a client sends while it waits, kept for the app: `AHEAD` bytes, as bodies are to be read by runs. Behind
+    those it is not seen to leave.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._kept: deque[Message] = deque()
+        self.left = False
+
+    async def receive(self) -> Message:
+        return self._kept.popleft() if self._kept else await self._receive()
+
+    @contextmanager
+    def watched(self, left: Callable[[], None]) -> Iterator[None]:
+        """Calls `left` when the client leaves. Nothing is awaited at the end, as a turn could be lost there."""
+        task = asyncio.create_task(self._watch(left))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _watch(self, left: Callable[[], None]) -> None:
+        room = AHEAD
+        # What is wrong with a body is found again by who reads it.
+        with suppress(Exception):
+            while room > 0 and not self.left:
+                message = await self._receive()
+                self._kept.append(message)
+                room -= len(message.get("body", b""))
+                self.left = message["type"] == "http.disconnect"
+        if self.left:
+            left()
+
+
 class Admission:
     """ASGI middleware of the routes that have models work: the caller's rate first, then the gate.
 
-    The turn is taken before the body is read, so that there are never more bodies in memory than runs.
+    The turn is taken before the body is read, so that there are never more bodies in memory than runs; and a request
+    that gets no turn does not count.
     """
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
@@ -75,10 +125,13 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         meter: Meter | None = scope["state"]["grant"].meter
         if meter:
-            await meter.begin()
-        turn = scope["state"]["turn"] = await self._gate.enter()
+            await meter.check()
+        heard = Heard(receive)
+        turn = scope["state"]["turn"] = await self._gate.enter(heard)
         try:
-            await self.app(scope, receive, _telling(meter, send) if meter else send)
+            if meter:
+                await meter.begin()
+            await self.app(scope, heard.receive, _telling(meter, send) if meter else send)
         finally:
             turn.end()
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeAlias
 
 from bodies import ApiError
 from key_forms import ApiKey
-from messages import Event, Finish, ReasoningDelta, TextDelta, ToolCallDelta, Turn
+from messages import Event, Usage
 from service.rates import Meter, Rates
 from settings import Settings
+
+Spend: TypeAlias = Callable[[Usage, str], None]
+Run: TypeAlias = Callable[[Spend], AsyncGenerator[Event, None]]
+"""Begins one, given what it tells its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +34,9 @@ class Grant:
     def has_skill(self, name: str) -> bool:
         return self.skills is None or any(fnmatchcase(name, glob) for glob in self.skills)
 
-    def charging(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-        """The events of a run, whose tokens are charged turn by turn."""
-        return _charging(self.meter, events) if self.meter else events
+    def charging(self, begin: Run) -> AsyncGenerator[Event, None]:
+        """The events of a run, whose tokens are charged when it tells them; all are when it has ended."""
+        return _charging(self.meter, begin) if self.meter else begin(lambda _, __: None)
 
 
 EVERYTHING = Grant()
@@ -62,26 +68,16 @@ class Grants:
         return self.of(owner, key) if owner else EVERYTHING
 
 
-CHARACTERS = 4
-"""Of a token, about."""
+async def _charging(meter: Meter, begin: Run) -> AsyncGenerator[Event, None]:
+    charges: list[asyncio.Task[None]] = []
 
+    def charge(usage: Usage, _: str) -> None:
+        charges.append(asyncio.create_task(meter.charge(usage.total)))
 
-async def _charging(meter: Meter, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-    """Of a turn that was broken off nobody tells the tokens: what it had written is estimated."""
-    charged = written = 0
     try:
-        async with aclosing(events):
+        async with aclosing(begin(charge)) as events:
             async for event in events:
-                match event:
-                    case TextDelta() | ReasoningDelta():
-                        written += len(event.text)
-                    case ToolCallDelta():
-                        written += len(event.arguments)
-                    case Turn() | Finish():
-                        # The end tells all, also what subagents and repeated calls took.
-                        used = event.usage.total - (charged if isinstance(event, Finish) else 0)
-                        await meter.charge(used)
-                        charged, written = charged + used, 0 if used else written
                 yield event
     finally:
-        await meter.charge(-(-written // CHARACTERS))
+        if charges:
+            await asyncio.wait(charges)

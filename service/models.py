@@ -14,12 +14,13 @@ from agent.servers import mcp_servers
 from agent.workspace import Workspace
 from agent_loop import Agent
 from bodies import ApiError
-from messages import Event, Finish, Message, Options, ToolSpec
+from messages import Event, Finish, Message, Options, ToolSpec, Usage
 from providers import default_model, resolve, resolve_all
 from providers.base import Provider
 from providers.http import Http
 from schemas import Extension
-from service.grants import EVERYTHING, Grant
+from service.grants import EVERYTHING, Grant, Spend
+from service.metrics import Metrics
 from settings import Settings, SettingsError
 from skill_store.files import shown
 
@@ -34,6 +35,7 @@ class Served:
 
     name: str
     agent: Agent
+    metrics: Metrics
     skill: str = ""
     grant: Grant = EVERYTHING
 
@@ -49,15 +51,26 @@ class Served:
         activate, among = extension.activate or self.skill, self.grant.skills
         self.agent.skills.choice(extension.skills, activate, among)
         how: dict[str, Any] = {"skills": extension.skills, "activate": activate, "among": among, "workspace": files}
-        return self.grant.charging(self.agent.stream(messages, client_tools=tools, options=options, **how))
+        how |= {"client_tools": tools, "options": options}
+        return self._measured(messages, **how)
 
     async def sum_up(self, words: str) -> Finish:
         """What the model says to `words` alone."""
-        async with aclosing(self.grant.charging(self.agent.stream(words, skills=()))) as events:
+        async with aclosing(self._measured(words, skills=())) as events:
             async for event in events:
                 if isinstance(event, Finish):
                     return event
         raise AssertionError("`Finish` is always last")
+
+    def _measured(self, messages: str | Sequence[Message], **how: Any) -> AsyncGenerator[Event, None]:
+        def begin(charge: Spend) -> AsyncGenerator[Event, None]:
+            def spend(usage: Usage, model: str) -> None:
+                charge(usage, model)
+                self.metrics.spent(usage, model)
+
+            return self.agent.stream(messages, spend=spend, **how)
+
+        return self.metrics.watched(self.grant.charging(begin))
 
     @property
     def has_files(self) -> bool:
@@ -72,6 +85,8 @@ class Models:
         self._settings = settings
         self.facts_file = settings.models
         self._http = http or Http(given=dict(settings.timeouts))
+        self.metrics = Metrics()
+        self.metrics.repeated = lambda: self._http.repeated
         self.default = default_model(settings) if provider is None else provider.info.id
         self.skills = skill_store(settings)
         provider = provider or resolve_all(self.default, settings, self._http)
@@ -81,6 +96,7 @@ class Models:
         how: dict[str, Any] = {"skills": self.skills, "groups": settings.tools, "settings": settings}
         self.agent = Agent(provider=provider, more_tools=more, **how)
         self._model = self._bare(provider)
+        self._narrowed: dict[Sequence[str], Agent] = {}
         self._plain: OrderedDict[str, Agent] = OrderedDict()
 
     def find(self, name: str | None, grant: Grant = EVERYTHING) -> Served:
@@ -99,13 +115,13 @@ class Models:
         if not grant.has_model(name):
             return None
         if name == AGENT:
-            return Served(name, self.agent)
+            return Served(name, self.agent, self.metrics)
         if name == self.default:
-            return Served(name, self._model)
+            return Served(name, self._default_for(grant), self.metrics)
         agent, _, skill = name.partition(":")
         if agent == AGENT and grant.has_skill(skill) and skill in self.skills.scan().skills:
-            return Served(name, self.agent, skill)
-        return Served(name, self._plain_agent(name)) if self._allowed(name) else None
+            return Served(name, self.agent, self.metrics, skill)
+        return Served(name, self._plain_agent(name), self.metrics) if self._allowed(name) else None
 
     def names(self, grant: Grant = EVERYTHING) -> list[str]:
         """Those that can be listed, each once: a glob allows names that cannot."""
@@ -124,6 +140,19 @@ class Models:
 
     def _allowed(self, name: str) -> bool:
         return any(fnmatchcase(name, glob) for glob in self._globs)
+
+    def _default_for(self, grant: Grant) -> Agent:
+        """The plain default model; behind it stand only models that the caller may use as well."""
+        if grant.models is None or all(map(grant.has_model, self._settings.fallbacks)):
+            return self._model
+        from providers.fallbacks import Fallbacks
+
+        if not isinstance(self._model.provider, Fallbacks):
+            return self._model
+        theirs = tuple(filter(grant.has_model, self._settings.fallbacks))
+        if theirs not in self._narrowed:
+            self._narrowed[theirs] = self._bare(self._model.provider.among(grant.has_model))
+        return self._narrowed[theirs]
 
     def _plain_agent(self, name: str) -> Agent:
         if name not in self._plain:

@@ -108,6 +108,7 @@ OPERATIONS = (
     Operation("get", "/agent/info", "By which Databricks' tools know an agent", shapes.AgentInfo),
     Operation("get", "/health", "Whether the process lives", shapes.Health),
     Operation("get", "/ready", "Whether it takes requests", shapes.Health),
+    Operation("get", "/metrics", "What the service counts of itself, for Prometheus", bytes),
 )
 
 

@@ -59,11 +59,15 @@ class Meter:
     of: Sequence[Rate]
     counted: Rates
 
-    async def begin(self) -> None:
-        """Counts a request. Raises `ApiError` 429 where there are no more, or where the tokens are spent."""
+    async def check(self) -> None:
+        """Raises `ApiError` 429 where there are no more requests, or where the tokens are spent."""
         for standing in await self._standings():
             if not standing.remaining:
                 raise _refusal(standing, await self.headers())
+
+    async def begin(self) -> None:
+        """Counts a request. Raises as `check` does."""
+        await self.check()
         for rate in self.of:
             if rate.of == "requests":
                 await self.counted.count(self.who, rate, 1)

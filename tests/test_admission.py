@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import orjson
 
+from key_forms import Rate
 from service.admission import QUEUE_SECONDS
-from tests.surface import CHAT, HI, Service, read_error, service
+from tests.surface import CHAT, HI, Json, Service, read_error, service
 from tests.upstream import Received, Reply, Upstream, chat_chunks, sse
 
 
@@ -94,3 +97,35 @@ def test_what_fails_gives_its_place_back() -> None:
             assert served.post(b"{").status_code == 400
             assert served.post({"messages": HI, "model": "no/such"}).status_code == 404
         assert post(served).status_code == 200
+
+
+def raw(served: Service, body: Json) -> socket.socket:
+    address = httpx.URL(served.url)
+    client = socket.create_connection((address.host, address.port or 80), timeout=30)
+    data = orjson.dumps(body)
+    client.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data)
+    return client
+
+
+def test_who_leaves_while_waiting_leaves_its_place_to_others_and_what_it_sent_is_not_lost() -> None:
+    with Upstream() as up, service(up, max_running=1, rates=(Rate(3, 3600),)) as served:
+        up.always(stalling())
+        first = raw(served, {"messages": HI, "stream": True})
+        assert up.wait_requests(1)
+        seconds: list[float] = []
+        while not seconds or seconds[-1] < QUEUE_SECONDS * 0.9:  # until one has waited in a place that became free
+            assert len(seconds) < 5
+            raw(served, {"messages": HI}).close()
+            time.sleep(0.1)
+            asked = time.monotonic()
+            overloaded(post(served))
+            seconds.append(time.monotonic() - asked)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(post, served, messages=[{"role": "user", "content": "x" * 900_000}])
+            time.sleep(0.3)
+            up.always(sse(chat_chunks("Hello")))
+            first.close()
+            answer = waiting.result()
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-ratelimit-remaining-requests"] == "1", "who was refused or left has not counted"
+        assert len(up.requests[-1].body) > 900_000

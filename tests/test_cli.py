@@ -130,7 +130,7 @@ def test_the_server_too_refuses_a_wrong_setting_in_one_line(env: dict[str, str])
         run = [sys.executable, str(ROOT / command[0]), *command[1:]]
         wrong = {**env, "SKILL_AGENT_MODEL": "nobody/nothing"}
         done = subprocess.run(run, env=wrong, capture_output=True, text=True, timeout=PATIENCE)
-        assert done.returncode != 0
+        assert done.returncode == 2
         assert "SKILL_AGENT_MODEL is 'nobody/nothing'" in one_line(done)
 
 

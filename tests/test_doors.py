@@ -198,8 +198,12 @@ def shared() -> Iterator[Service]:
             yield Service(url, client)
 
 
+SENT = "authorization,content-type,x-stainless-os"
+"""As OpenAI's client in a page does, which has more of the latter."""
+
+
 def preflight(served: Service, origin: str) -> httpx.Response:
-    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": SENT}
     return served.client.options(f"{served.url}{CHAT}", headers={"origin": origin, **asked})
 
 
@@ -207,6 +211,7 @@ def test_a_page_of_an_allowed_origin_may_ask_before_it_shows_a_key(shared: Servi
     answer = preflight(shared, ORIGIN)
     assert answer.status_code == 200 and answer.headers["access-control-allow-origin"] == ORIGIN
     assert "authorization" in answer.headers["access-control-allow-headers"]
+    assert "x-stainless-os" in answer.headers["access-control-allow-headers"]
     assert "access-control-allow-credentials" not in answer.headers
     other = preflight(shared, "https://evil.example")
     assert other.status_code == 400 and "access-control-allow-origin" not in other.headers

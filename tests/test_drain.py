@@ -163,3 +163,10 @@ def test_ctrl_c_ends_an_idle_service_at_once_and_a_busy_one_the_second_time(tmp_
             wait_until(lambda: ended(idle) and ended(busy))
             assert response.exception() or response.result().status_code >= 500
         assert up.wait_closed(timeout=10)
+
+
+@pytest.mark.parametrize(("how", "code"), [(OURS, 0), (("cli.py", "serve"), 130)], ids=["server.py", "cli.py serve"])
+def test_a_shell_sees_that_a_command_was_interrupted(tmp_path: Path, how: Sequence[str], code: int) -> None:
+    with Upstream() as up, process(up, tmp_path / "store.db", how) as (_, running):
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=30) == code

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from agent.context import size
+from agent_loop import Agent
 from messages import (
     FellBack,
     JsonFormat,
@@ -19,6 +21,7 @@ from messages import (
     Text,
     ToolCall,
     ToolResult,
+    assistant,
     user,
 )
 from providers.base import (
@@ -37,6 +40,7 @@ from providers.base import (
 from providers.breaker import Breaker
 from providers.fallbacks import Fallbacks
 from providers.scripted import Line, Play, ScriptedProvider, call
+from settings import Settings
 from tests.agents import agent_of, spoken
 from tests.asking import TOOL, Heard, ask
 from tests.responses import RESPONSES, create, read_events, text_of
@@ -111,6 +115,30 @@ def begun(error: ProviderError) -> ProviderError:
 async def test_the_first_models_error_is_told_where_nobody_answers() -> None:
     with pytest.raises(RateLimited, match="slow"):
         await ask(Fallbacks([scripted("a", RateLimited("slow")), scripted("b", AuthError("key"))]))
+
+
+def with_model(model: Fallbacks) -> Agent:
+    return Agent(provider=model, system_prompt="", groups=(), settings=Settings())
+
+
+LONG = [said for at in range(20) for said in (user(f"q{at} " + "word " * 200), assistant(f"a{at} " + "word " * 200))]
+TOO_LONG = ContextOverflow("too long")
+
+
+@pytest.mark.parametrize("window", [0, 100_000])
+async def test_a_conversation_is_shortened_for_a_smaller_model_that_stands_in(window: int) -> None:
+    first = scripted("a", *[ProviderDown("down")] * 3, window=window)
+    second = scripted("b", TOO_LONG, "They talked.", "Hello")
+    finish = await with_model(Fallbacks([first, second])).run([*LONG, user("last?")])
+    assert finish.text == "Hello" and (first.calls, second.calls) == (3, 3)
+    whole, question, short = (size(request.messages) for request in second.requests)
+    assert question < whole * 0.7 and short < whole * 0.5
+
+
+async def test_the_first_models_error_is_told_where_nothing_can_be_shortened_for_the_other() -> None:
+    model = Fallbacks([scripted("a", ProviderDown("down")), scripted("b", TOO_LONG)])
+    with pytest.raises(ProviderDown, match="down"):
+        await with_model(model).run("word " * 9000)
 
 
 async def test_a_run_stays_with_the_model_that_it_has_come_to() -> None:

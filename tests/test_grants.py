@@ -14,8 +14,8 @@ from key_forms import ApiKey, Rate
 from server import create_app
 from settings import Settings, SettingsError
 from tests.servers import serve
-from tests.surface import CHAT, HI, Json, Service, write_skill
-from tests.upstream import Upstream, chat_chunks, sse
+from tests.surface import CHAT, HI, Json, Service, service, write_skill
+from tests.upstream import Upstream, chat_chunks, json_reply, sse
 
 DIGEST = "ab" * 32
 LINES = {
@@ -98,6 +98,21 @@ def test_a_key_is_told_of_its_models_only_and_served_them(served: Service, key: 
         assert code(ask(served, key, model=name)) == expected
         assert code(served.get(f"/v1/models/{name}", **headers(key))) == expected
         assert code(served.post({"input": "hi", "model": name}, "/v1/responses", **headers(key))) == expected
+
+
+def test_no_other_model_stands_in_for_a_plain_one_than_the_keys_own() -> None:
+    keys = (ApiKey("k", hashlib.sha256(b"k").hexdigest(), ("skill-agent", "openai/test-*")),)
+    down = json_reply({"error": {"message": "no such model", "code": "model_not_found"}}, 404)
+    answers = {"secret": sse(chat_chunks("secret")), "test-spare": sse(chat_chunks("spare"))}
+    with Upstream() as up:
+        up.always(lambda request: answers.get(request.json["model"], down))
+        for fallbacks, plain in ((("openai/secret",), ""), (("openai/secret", "openai/test-spare"), "spare")):
+            with service(up, api_keys=keys, fallbacks=fallbacks) as served:
+                for path, body in ((CHAT, {"messages": HI}), ("/v1/responses", {"input": "hi"})):
+                    told = served.post({**body, "model": "openai/test-model"}, path, **headers("k"))
+                    assert (plain in told.text and "secret" not in told.text) if plain else code(told)[0] == 404
+                    told = served.post({**body, "model": "skill-agent"}, path, **headers("k"))
+                    assert told.json()["model"] == "openai/secret", "the agent's fallbacks are a part of it"
 
 
 def test_an_alias_is_what_it_stands_for(served: Service) -> None:

@@ -17,6 +17,7 @@ from server import create_app
 from settings import Settings
 from tests.servers import serve
 from tests.surface import CHAT, HI, Json, Service, read_error, service
+from tests.upstream import Received, Reply, Upstream, chat_chunks, sse
 
 ANSWER = Play(["Hi"], usage=Usage(60, 40, total=100))
 RESPONSES = "/v1/responses"
@@ -104,6 +105,47 @@ def test_an_answer_that_its_client_leaves_is_charged_for_what_it_had_written() -
         while (last := served.post({"messages": []})).status_code == 400 and time.monotonic() < deadline:
             time.sleep(0.02)
         refused(last, "tokens")
+
+
+def left(served: Service) -> int:
+    """Tokens, told to a request that nothing is charged for."""
+    return int(served.post({"messages": []}).headers["x-ratelimit-remaining-tokens"])
+
+
+def test_what_a_helper_used_is_charged_though_the_client_leaves_and_the_broken_turn_with_what_it_read() -> None:
+    with Upstream() as up:
+
+        def answer(request: Received) -> Reply:
+            last = request.json["messages"][-1]
+            if last["role"] == "tool":
+                return sse(chat_chunks("Half")[:2], done=False).but(stall=True)
+            if last["content"] == "sub":
+                return sse(chat_chunks("done", usage=(3000, 500)))
+            return sse(chat_chunks(tool_calls=[("c1", "task", '{"prompt": "sub"}')], usage=(10, 5)))
+
+        up.always(answer)
+        with service(up, rates=(Rate(100_000, 3600, "tokens"),)) as served:
+            said = [{"role": "user", "content": "word " * 4000}]
+            body = {"messages": said, "stream": True}
+            with served.client.stream("POST", f"{served.url}{CHAT}", json=body) as streamed:
+                lines = streamed.iter_lines()
+                assert any("Half" in line for line in lines)
+                counted = left(served)
+            assert counted == 100_000 - 3515, "before the answer has ended"
+            deadline = time.monotonic() + 10
+            while (now := left(served)) == counted and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert 5000 <= counted - now < 8000
+            assert left(served) == now, "charged once"
+
+
+@pytest.mark.parametrize("usage", [(60, 40), None])
+def test_a_turn_whose_tokens_nobody_tells_is_estimated(usage: tuple[int, int] | None) -> None:
+    with Upstream() as up, service(up, rates=(Rate(1000, 3600, "tokens"),)) as served:
+        up.always(sse(chat_chunks("word " * 80, usage=usage)))
+        body = {"messages": HI, "model": "openai/test-model"}
+        used = 1000 - int(served.post(body).headers["x-ratelimit-remaining-tokens"])
+        assert used == 100 if usage else 100 <= used < 130
 
 
 def test_callers_do_not_share_a_rate_and_keys_of_a_name_do(tmp_path: Path) -> None:
