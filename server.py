@@ -55,7 +55,6 @@ from service.files import Files
 from service.grants import Grants
 from service.handover import Handover
 from service.intake import Intake
-from service.metrics import Measured
 from service.models import Models
 from service.on_behalf import OnBehalfOfUser
 from service.parked import Parked
@@ -214,6 +213,8 @@ def create_app(
         Route("/metrics", models.metrics.tell),
         *_routes(completions, responses, Files(workspaces), gate),
     ]
+    from service.metrics import Measured
+
     measured = Middleware(Measured, metrics=models.metrics, routes=routes)
     app = Starlette(
         routes=routes,

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.library import skill_store
 from agent.servers import mcp_servers
@@ -20,9 +20,11 @@ from providers.base import Provider
 from providers.http import Http
 from schemas import Extension
 from service.grants import EVERYTHING, Grant, Spend
-from service.metrics import Metrics
 from settings import Settings, SettingsError
 from skill_store.files import shown
+
+if TYPE_CHECKING:
+    from service.metrics import Metrics
 
 AGENT = "skill-agent"
 KEPT = 64
@@ -85,6 +87,8 @@ class Models:
         self._settings = settings
         self.facts_file = settings.models
         self._http = http or Http(given=dict(settings.timeouts))
+        from service.metrics import Metrics  # the library looks at the process when it is imported
+
         self.metrics = Metrics()
         self.metrics.repeated = lambda: self._http.repeated
         self.default = default_model(settings) if provider is None else provider.info.id
