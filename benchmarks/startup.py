@@ -37,7 +37,7 @@ def main() -> None:
     ours, bare = [sys.executable, "server.py", "--port"], [sys.executable, "benchmarks/bare_app.py"]
     _pair("start to /health", lambda: _ready(ours), "bare app, same imports", lambda: _ready(bare), rounds, 1.5)
     print(f"| memory after one answer | {_memory():.0f} MB | | | 70 MB |")
-    print(f"| packages of requirements.txt | {_packages()} | | | 36 |")
+    print(f"| packages of requirements.txt | {_packages()} | | | 37 |")
 
 
 def _pair(what: str, a: Callable[[], float], other: str, b: Callable[[], float], rounds: int, limit: float) -> None:
