@@ -18,7 +18,7 @@ from tests.servers import serve
 from tests.upstream import Received, Reply, Upstream, chat_chunks, claude_events, json_reply, sse
 
 ELSEWHERE = {
-    r"make (chat|test|serve|lint|bench|clients|setup|reliability|fuzz|lock|audit|pictures|pictures|reliability)\b": "sets up, serves, measures or draws",
+    r"make (chat|test|serve|lint|bench|clients|setup|pictures|reliability|fuzz|lock|audit)\b": "long",
     r"python server\.py|uvicorn ": "it serves until it is stopped; tests/test_server.py starts it",
     r"benchmarks[./]": "measures for minutes",
     r"skills prepare": "installs packages; tests/test_script_tools.py does it",
