@@ -66,11 +66,13 @@ def string(value: object) -> str:
 
 
 def count(value: Any) -> int:
-    """A provider's number of tokens, 0 where it is null. Raises `ValueError` for one that no JSON of ours could say."""
+    """A provider's number of tokens, 0 where it is null or less. Raises `ValueError` for one that no JSON of ours could
+    say.
+    """
     found = int(value or 0)
-    if abs(found) > MOST_TOKENS:
+    if found > MOST_TOKENS:
         raise ValueError("more tokens than there are")
-    return found
+    return max(found, 0)
 
 
 def quote(words: bytes | str) -> str:

@@ -57,8 +57,9 @@ class Metrics:
 
     def spent(self, usage: Usage, model: str) -> None:
         name = self._bounded("model", model)
-        self._tokens.labels(name, "in").inc(usage.input)
-        self._tokens.labels(name, "out").inc(usage.output)
+        # A provider's own difference of two counts may be less than nothing, which a counter does not take.
+        self._tokens.labels(name, "in").inc(max(usage.input, 0))
+        self._tokens.labels(name, "out").inc(max(usage.output, 0))
 
     async def watched(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
         """The events of a run, counted."""
@@ -136,12 +137,12 @@ class Measured:
             raise
         finally:
             if scope["type"] == "http":
-                self._metrics.answered(scope, self._routes.get(scope.get("endpoint"), ""), status)
+                self._metrics.answered(scope, self._routes.get(id(scope.get("endpoint")), ""), status)
 
 
-def _templates(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[object, str]]:
+def _templates(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[int, str]]:
     for route in routes:
         if isinstance(route, Mount):
             yield from _templates(list(route.routes), prefix + route.path)
         elif isinstance(route, Route):
-            yield route.endpoint, prefix + route.path
+            yield id(route.endpoint), prefix + route.path  # which may be something that has no hash
