@@ -394,6 +394,8 @@ for hide in (lambda: None, hide_process):
     if not (child := os.fork()): os._exit(tried())
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+    if os.getuid() == 0 and not all(folder.stat().st_mode & 0o001 for folder in (ROOT, *ROOT.parents)):
+        pytest.skip("the project lies where nobody but root can read")
     try:
         done = subprocess.run(
             ["python3", "-c", code],
