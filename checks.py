@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.library import skill_store
+from agent.folders import skill_store
 from agent.servers import mcp_servers
 from defaults import data_folder, default_port, default_store
 from history import legal

@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from types import TracebackType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Expired(Exception):
@@ -72,3 +77,22 @@ class Patience:
         elif self._task is not None and not self._ended:
             self._ended = True
             self._task.cancel()
+
+
+async def bounded(
+    events: AsyncGenerator[T, None], patience: Patience, late: Callable[[], Exception]
+) -> AsyncGenerator[T, None]:
+    """`events`, as long as there is patience; then `late()` is raised."""
+    try:
+        async with aclosing(events):
+            while True:
+                try:
+                    with patience:
+                        event = await anext(events, None)
+                except Expired:
+                    raise late() from None
+                if event is None:
+                    return
+                yield event
+    finally:
+        patience.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import configparser
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from providers.http import Auth, Http, LoopLock, bearer
 from providers.on_behalf import OnBehalf
 from settings import Settings, SettingsError
 
+log = logging.getLogger("skill_agent.providers")
 EARLY = 300.0
 """Seconds before its end that a token is fetched anew."""
 REST = 10.0
@@ -78,9 +80,12 @@ class FetchedToken:
         self._tried = time.monotonic()
         try:
             self._token = await self._fetch()
-        except Exception:
+        except Exception as error:
             if not self._usable(time.time()):
                 raise
+            log.warning(
+                "a token could not be renewed (%s); the one there is stays good for a while", type(error).__name__
+            )
 
 
 def credentials(settings: Settings, http: Http) -> tuple[str, Auth]:

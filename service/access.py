@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bodies import ApiError
 from service.errors import api_error
 from service.log import NAME
+from service.sending import Sending
 from service.streams import ClientLeft
 from skill_store import scan_once
 
@@ -69,13 +70,7 @@ class Rescue:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        sending = Sending(send)
         try:
             await self.app(scope, receive, sending)
         except (ClientLeft, ClientDisconnect):
@@ -85,7 +80,7 @@ class Rescue:
                 raise
             request_id = scope["state"]["request_id"]
             log.exception("%s %r failed", scope["method"], _path(scope), extra={"request_id": request_id})
-            if begun:
+            if sending.status:
                 raise
             await response_of(api_error(error))(scope, receive, send)
 

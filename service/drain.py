@@ -13,17 +13,19 @@ import math
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakSet
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bodies import ApiError
-from patience import Expired, Patience
+from patience import Patience, bounded
 from service.access import response_of
 from service.log import NAME
+from service.sending import Sending
 
 log = logging.getLogger(NAME)
 T = TypeVar("T")
@@ -62,7 +64,7 @@ class Drain:
         self._idle = asyncio.Event()
         self._idle.set()
         self._signals = 0
-        self._runs: set[Patience] = set()
+        self._runs: WeakSet[Patience] = WeakSet()
         self._requests: set[asyncio.Timeout] = set()
         self._stopping: asyncio.Task[None] | None = None
 
@@ -80,24 +82,11 @@ class Drain:
             if not self._held:
                 self._idle.set()
 
-    async def uncut(self, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    def uncut(self, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """`events`, as long as there is time. Raises `Stopping` then."""
         patience = Patience(0.0 if self.over else math.inf)
         self._runs.add(patience)
-        try:
-            async with aclosing(events):
-                while True:
-                    try:
-                        with patience:
-                            event = await anext(events, None)
-                    except Expired:
-                        raise Stopping from None
-                    if event is None:
-                        return
-                    yield event
-        finally:
-            self._runs.discard(patience)
-            patience.close()
+        return bounded(events, patience, Stopping)
 
     @contextmanager
     def request(self, limit: asyncio.Timeout) -> Iterator[None]:
@@ -186,13 +175,7 @@ class Drained:
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """False where there is no time left, and nothing has been said yet."""
-        begun = False
-
-        async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        sending = Sending(send)
         try:
             async with asyncio.timeout(None) as limit:
                 with self._drain.request(limit):
@@ -200,7 +183,7 @@ class Drained:
         except TimeoutError:
             if not limit.expired():
                 raise
-            return begun
+            return sending.status > 0
         return True
 
 

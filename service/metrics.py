@@ -16,12 +16,13 @@ from prometheus_client.registry import Collector
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.allowance import ALWAYS, MEANT
 from messages import Event, FellBack, ToolEnd, Usage
 from providers.base import ProviderError
 from service.access import CLIENT_LEFT
+from service.sending import Sending
 from service.streams import ClientLeft
 
 OWN = ALWAYS.union(*MEANT.values())
@@ -122,21 +123,15 @@ class Measured:
         self._routes = dict(reversed(list(_templates(routes))))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 500
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        sending, left = Sending(send), False
         try:
             await self.app(scope, receive, sending)
         except (ClientLeft, ClientDisconnect):
-            status = CLIENT_LEFT
+            left = True
             raise
         finally:
             if scope["type"] == "http":
+                status = CLIENT_LEFT if left else sending.status or 500
                 self._metrics.answered(scope, self._routes.get(id(scope.get("endpoint")), ""), status)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from agent.library import skill_store
+from agent.folders import skill_store
 from agent.servers import mcp_servers
 from agent.workspace import Workspace
 from agent_loop import Agent

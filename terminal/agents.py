@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from agent.library import skill_store
+from agent.folders import skill_store
 from messages import Usage
 from settings import Settings, SettingsError
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.library import skill_store
+from agent.folders import skill_store
 from defaults import data_folder
 from settings import Settings
 from skill_store import SkillError, SkillStore, as_row, create, validate

@@ -22,7 +22,7 @@ from itertools import groupby
 from typing import Any, Literal, Protocol, TypeAlias
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 Split: TypeAlias = int | Literal["utf8"] | None
 """How to re-cut a byte stream: n-byte pieces, "utf8" inside every multi-byte character, None as it is."""
@@ -35,6 +35,18 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+class FromElsewhere:
+    """The app as a caller on another machine meets it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["client"] = ("203.0.113.7", 5000)
+        await self.app(scope, receive, send)
 
 
 @contextmanager

@@ -37,6 +37,18 @@ def cli(*words: str, env: Mapping[str, str], given: str | bytes = "") -> subproc
     return subprocess.CompletedProcess(command, done.returncode, out, err)
 
 
+def environment(upstream: str, home: Path, model: str = "openai/test") -> dict[str, str]:
+    """Nothing but a model behind the upstream at that address."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "OPENAI_API_KEY": "sk-secret-canary",
+        "OPENAI_BASE_URL": f"{upstream}/v1",
+        "SKILL_AGENT_MODEL": model,
+        "PYTHONWARNINGS": "error",
+    }
+
+
 class Terminal:
     """The command line on a pseudo-terminal; `raw` is all that it has sent, `seen` what came since the last look."""
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from key_forms import ApiKey
 from providers.scripted import Play, ScriptedProvider
 from server import create_app
 from settings import Settings, SettingsError
-from tests.servers import serve
+from tests.servers import FromElsewhere, serve
 
 KEY = "sk-agent-a-good-key"
 ENTRY = f"laptop:{hashlib.sha256(KEY.encode()).hexdigest()}"
@@ -22,18 +22,6 @@ ASK = {"messages": [{"role": "user", "content": "hi"}]}
 
 def service(**environment: str) -> ASGIApp:
     return create_app(Settings.from_env(environment), ScriptedProvider([Play(["Hi"])] * 9))
-
-
-class FromElsewhere:
-    """The app as a caller on another machine meets it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["client"] = ("203.0.113.7", 5000)
-        await self.app(scope, receive, send)
 
 
 @pytest.mark.parametrize(

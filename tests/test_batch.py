@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.surface import service, write_skill
-from tests.terminals import cli
+from tests.terminals import cli, environment
 from tests.upstream import Received, Reply, Upstream, chat_chunks, json_reply, sse
 
 Json = dict[str, Any]
@@ -35,13 +34,7 @@ def up() -> Iterator[Upstream]:
 
 @pytest.fixture
 def env(up: Upstream, tmp_path: Path) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "OPENAI_API_KEY": "sk-secret-canary",
-        "OPENAI_BASE_URL": f"{up.url}/v1",
-        "SKILL_AGENT_MODEL": "openai/test",
-    }
+    return environment(up.url, tmp_path)
 
 
 def write(path: Path, *lines: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from providers.scripted import ScriptedProvider, call
 from server import create_app
 from settings import Settings
 from tests.servers import serve
-from tests.terminals import PATIENCE, ROOT, Terminal, cli
+from tests.terminals import PATIENCE, ROOT, Terminal, cli, environment
 from tests.upstream import Upstream, chat_chunks, json_reply, sse
 
 
@@ -30,15 +29,7 @@ def up() -> Iterator[Upstream]:
 
 @pytest.fixture
 def env(up: Upstream, tmp_path: Path) -> dict[str, str]:
-    """An environment with nothing but a model behind the upstream."""
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "OPENAI_API_KEY": "sk-secret-canary",
-        "OPENAI_BASE_URL": f"{up.url}/v1",
-        "SKILL_AGENT_MODEL": "openai/test",
-        "PYTHONWARNINGS": "error",
-    }
+    return environment(up.url, tmp_path)
 
 
 def test_one_answer_is_alone_on_stdout(env: dict[str, str], up: Upstream) -> None:

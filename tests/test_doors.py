@@ -16,7 +16,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from messages import ProviderEvent
 from messages import Request as ModelRequest
@@ -26,7 +25,7 @@ from service.auth import Auth
 from service.grants import Grants
 from settings import Settings
 from tests.responses import RESPONSES
-from tests.servers import serve
+from tests.servers import FromElsewhere, serve
 from tests.surface import CHAT, HI, Json, Service, read_error, service
 
 KEY, OTHER = "sk-agent-a-good-key", "sk-agent-another"
@@ -109,16 +108,6 @@ def test_an_open_route_is_one_by_the_router_wherever_the_app_is_mounted() -> Non
     guarded = Auth(inner, settings, Grants(settings), opened)
     with serve(Starlette(routes=[Mount("/web", guarded)]), lifespan="off") as url:
         assert httpx.get(f"{url}/web/v1/models").status_code == 401
-
-
-class FromElsewhere:
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["client"] = ("203.0.113.7", 5000)
-        await self.app(scope, receive, send)
 
 
 IDENTITY = {

@@ -283,8 +283,10 @@ async def test_edits_side_by_side_are_all_kept(workspace: Workspace) -> None:
 
 async def test_what_a_file_holds_cannot_make_an_edit_slow(workspace: Workspace) -> None:
     workspace.write("a.txt", b"a" * 1_000_000 + b"\n" + b"a a\n" * 500_000)
+    before = workspace.read("a.txt")
     await fault(workspace, "edit_file", path="a.txt", old="a " * 5000 + "b\n" * 2000, new="x")
     await fault(workspace, "edit_file", path="a.txt", old="a", new="b")
+    assert workspace.read("a.txt") == before
 
 
 @pytest.mark.parametrize(
@@ -372,6 +374,7 @@ def test_no_glob_takes_for_ever(folder: Path) -> None:
     in_time(lambda: workspace.glob("**/a/" * 15 + "b"))
     in_time(lambda: workspace.glob("*a" * 450 + "b"))
     in_time(lambda: workspace.glob("{" * 900))
+    assert [entry.path for entry in workspace.glob("**/a*")] != []
 
 
 @given(st.text(st.sampled_from("ab/*?[]!-{},.^\\&~|"), max_size=40))

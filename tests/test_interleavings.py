@@ -574,3 +574,4 @@ def test_every_call_has_one_result_and_every_turn_comes_back_as_it_was_said(
     going = [converse(house.server, talk) for talk in talks]
     while going:
         going = [one for one in going if next(one, OVER) is not OVER]
+    assert all(talk.over and not talk.faults for talk in talks)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.terminals import Terminal
+from tests.terminals import Terminal, environment
 from tests.test_blocks import HOSTILE
 from tests.upstream import Upstream, chat_chunks, sse
 
@@ -28,14 +27,7 @@ def up() -> Iterator[Upstream]:
 
 @pytest.fixture
 def env(up: Upstream, tmp_path: Path) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "OPENAI_API_KEY": "sk-secret-canary",
-        "OPENAI_BASE_URL": f"{up.url}/v1",
-        "SKILL_AGENT_MODEL": "openai/gpt-4o",
-        "PYTHONWARNINGS": "error",
-    }
+    return environment(up.url, tmp_path, "openai/gpt-4o")
 
 
 def test_a_tour(env: dict[str, str], up: Upstream, tmp_path: Path) -> None:
