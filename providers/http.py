@@ -1,4 +1,4 @@
-"""The wire under every provider: a pooled client per host, its calls repeated where that helps.
+"""The wire under every provider: a pool of connections per host, its calls repeated where that helps.
 
 The only module that imports httpx. Its engine is aiohttp where `httpx-aiohttp` is installed (a quarter of the
 processor time on streams), else httpx's own.
@@ -7,6 +7,7 @@ processor time on streams), else httpx's own.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import math
 import ssl
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -30,10 +31,13 @@ from providers.errors import error_of, parse, quote
 from providers.limits import LONGEST_ANSWER, LONGEST_COMPLAINT, Timeouts, timeouts
 from providers.network import TypedErrors, without
 from providers.retries import Attempt, Retries, Try, late
-from providers.sse import events
+from providers.sse import Events
 
 FORM_SECONDS = 30.0
 """For what is no model call: a token, a list."""
+IDLE_SECONDS = 5.0
+"""That a connection is kept for the next call. Servers close theirs after as many or more."""
+HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "skill-agent"}
 MOST_KEPT = 100
 """Connections of a host that may have been closed while nobody looked."""
 
@@ -84,7 +88,7 @@ def bearer(token: str) -> HeaderAuth:
 
 
 class Http:
-    """The clients of a process: one a host and event loop, each closed with its loop at the latest.
+    """The connections of a process: a pool for each host and event loop, closed with its loop at the latest.
 
     `timeouts` are every provider's, else each has its own, but for the `given` ones (`limits.timeouts`).
     `backoff`: the most seconds before a call is repeated for the first time.
@@ -104,56 +108,61 @@ class Http:
         self._retries: dict[str, Retries] = {}
         self.repeated: Counter[str] = Counter()
         self._kept: Counter[str] = Counter()
-        self._clients: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[str, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]]
+        self._transports: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[str, tuple[httpx.AsyncBaseTransport, AsyncGenerator[None, None]]]
         ] = WeakKeyDictionary()
 
     def limits(self, provider: str) -> Timeouts:
         return self._timeouts or timeouts(provider, self._given)
 
-    async def client(self, url: str) -> httpx.AsyncClient:
-        loop = asyncio.get_running_loop()
-        host = _origin(url)
-        clients = self._clients.setdefault(loop, {})
-        if host not in clients:
-            client = self._connect(host)
-            lifetime = self._lifetime(host, client)
-            clients[host] = client, lifetime
+    async def _connected(self, origin: str) -> httpx.AsyncBaseTransport:
+        """httpx's transport, without the client around it: redirects are not followed, and no cookie is kept, which
+        would be one caller's with the next one's request.
+        """
+        transports = self._transports.setdefault(asyncio.get_running_loop(), {})
+        if origin not in transports:
+            transport = self._transport or _engine(origin)
+            lifetime = self._lifetime(origin, transport)
+            transports[origin] = transport, lifetime
             await anext(lifetime)
-        return clients[host][0]
+        return transports[origin][0]
 
-    def _connect(self, host: str) -> httpx.AsyncClient:
-        transport = self._transport or _engine(host)
-        return httpx.AsyncClient(transport=transport, timeout=FORM_SECONDS, headers={"accept-encoding": "identity"})
-
-    async def _lifetime(self, host: str, client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-        """Closes the client when it is closed, or when its event loop shuts its async generators down."""
+    async def _lifetime(self, origin: str, transport: httpx.AsyncBaseTransport) -> AsyncGenerator[None, None]:
+        """Closes the transport when it is closed, or when its event loop shuts its async generators down."""
         try:
             yield
         finally:
-            self._clients.get(asyncio.get_running_loop(), {}).pop(host, None)
-            await client.aclose()
+            self._transports.get(asyncio.get_running_loop(), {}).pop(origin, None)
+            await transport.aclose()
 
     async def aclose(self) -> None:
-        for _, lifetime in self._clients.pop(asyncio.get_running_loop(), {}).values():
+        for _, lifetime in self._transports.pop(asyncio.get_running_loop(), {}).values():
             await lifetime.aclose()
 
     async def post_form(self, url: str, form: Mapping[str, str], user: str, password: str) -> Any:
         """The JSON answer to a form (OAuth token endpoints)."""
-        client = await self.client(url)
+        named = base64.b64encode(f"{user}:{password}".encode()).decode()
         with TypedErrors("oauth", _host(url)):
-            async with client.stream("POST", url, data=dict(form), auth=(user, password)) as response:
-                content = await _read(response, LONGEST_COMPLAINT)
-            if response.status_code >= 300:
-                raise error_of(response.status_code, content, response.headers, "oauth")
+            credential = {"authorization": f"Basic {named}"}
+            status, headers, content = await self._short("POST", url, credential, LONGEST_COMPLAINT, data=dict(form))
+            if status >= 300:
+                raise error_of(status, content, headers, "oauth")
             return parse(content, "oauth")
 
     async def get(self, url: str, auth: Auth, provider: str) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body, of which there may be more than is given."""
-        client = await self.client(url)
         with TypedErrors(provider, _host(url)):
-            async with client.stream("GET", url, headers=dict(await auth.headers())) as response:
-                return response.status_code, response.headers, await _read(response, LONGEST_ANSWER)
+            return await self._short("GET", url, await auth.headers())
+
+    async def _short(
+        self, method: str, url: str, headers: Mapping[str, str], most: int = LONGEST_ANSWER, **content: Any
+    ) -> tuple[int, httpx.Headers, bytes]:
+        """An answer that is taken whole."""
+        waits = {"timeout": httpx.Timeout(FORM_SECONDS).as_dict()}
+        request = httpx.Request(method, _address(url), headers={**HEADERS, **headers}, extensions=waits, **content)
+        response = await (await self._connected(_origin(url))).handle_async_request(request)
+        async with _closing(response):
+            return response.status_code, response.headers, await _read(response, most)
 
     def retrying(
         self, attempt: Attempt, provider: str, url: str, until: float = math.inf
@@ -165,7 +174,7 @@ class Http:
     @asynccontextmanager
     async def open(
         self, url: str, body: object, auth: Auth, this: Try, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncIterator[Opened]:
         """POST `body` and give the response with its head read and its body not. Raises `ProviderError`.
 
         A credential that is refused is renewed once. A connection that was kept open may have been closed meanwhile,
@@ -174,14 +183,14 @@ class Http:
         """
         content = _encoded(body)
         del body
-        head = {"content-type": "application/json", **(headers or {})}
+        head = {**HEADERS, "content-type": "application/json", **(headers or {})}
         origin = _origin(url)
         renewed = reopened = False
         while True:
             credential = _sendable(await auth.headers(), this.provider)
             try:
                 with TypedErrors(this.provider, _host(url), credential):
-                    response = await self._sent(url, content, head, credential, this)
+                    opened = await self._sent(url, content, head, credential, this)
                 self._kept[origin] = min(self._kept[origin] + 1, MOST_KEPT)
                 break
             except AuthError as error:
@@ -196,50 +205,63 @@ class Http:
                 self._kept[origin] -= 1
         # An answer may take minutes: what was asked is not kept in memory meanwhile.
         del content
-        response.request = httpx.Request("POST", url)
         with TypedErrors(this.provider, _host(url), credential):
             try:
-                yield response
+                yield opened
             finally:
-                await response.aclose()
+                await opened.body.aclose()
 
     async def _sent(
         self, url: str, content: bytes, head: Mapping[str, str], credential: Mapping[str, str], this: Try
-    ) -> httpx.Response:
-        client = await self.client(url)
+    ) -> Opened:
         # Reading is bounded byte for byte, see `_chunks`, and all before it by the first event's limit.
-        timeout = httpx.Timeout(None, connect=this.limits.connect, pool=this.limits.connect)
+        waits = {"timeout": {"connect": this.limits.connect, "pool": this.limits.connect, "read": None, "write": None}}
         headers = {**head, **credential}
-        request = client.build_request("POST", url, content=content, headers=headers, timeout=timeout)
-        response = await client.send(request, stream=True)
+        request = httpx.Request("POST", _address(url), headers=headers, content=content, extensions=waits)
+        response = await (await self._connected(_origin(url))).handle_async_request(request)
         if response.status_code < 300:
-            return response
-        try:
+            return Opened.of(response)
+        async with _closing(response):
             words = await _read(response, LONGEST_COMPLAINT)
-        finally:
-            await response.aclose()
         # Before it is cut to a quote, which could leave half a key.
         words = without(credential, words.decode("utf-8", "replace")).encode()
         raise error_of(response.status_code, words, response.headers, this.provider)
 
-    async def payloads(self, response: httpx.Response, this: Try) -> AsyncGenerator[bytes, None]:
+    async def payloads(self, opened: Opened, this: Try) -> AsyncGenerator[bytes, None]:
         """The data of each server-sent event; a JSON answer is one."""
         provider = this.provider
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if packed := _encoding(response):
-            words = f"the answer is compressed ({quote(packed)}), which was not asked for"
+        if opened.packed:
+            words = f"the answer is compressed ({quote(opened.packed)}), which was not asked for"
             raise BadResponse(words, provider=provider, retryable=False)
-        with TypedErrors(provider, response.url.host):
-            async with aclosing(_chunks(response, this)) as chunks:
-                if kind.endswith("json"):
-                    yield b"".join([chunk async for chunk in chunks])
-                    return
-                if kind == "text/html":
-                    page = b"".join([chunk async for chunk in chunks])
-                    raise BadResponse(f"a web page came instead of an answer: {quote(page)}", provider=provider)
-                async with aclosing(events(chunks, provider)) as found:
-                    async for data in found:
-                        yield data
+        async with aclosing(_chunks(opened.body, this)) as chunks:
+            if opened.kind.endswith("json"):
+                yield b"".join([chunk async for chunk in chunks])
+                return
+            if opened.kind == "text/html":
+                page = b"".join([chunk async for chunk in chunks])
+                raise BadResponse(f"a web page came instead of an answer: {quote(page)}", provider=provider)
+            found = Events(provider)
+            async for chunk in chunks:
+                for data in found.of(chunk):
+                    yield data
+            for data in found.rest():
+                yield data
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A response whose head is read: its `kind`, as in "text/event-stream", how it is `packed`, "" for not at all,
+    and its `body`, which is not read. No more of it is kept, as an answer may take minutes.
+    """
+
+    kind: str
+    packed: str
+    body: httpx.AsyncByteStream
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> Opened:
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return cls(kind, _packed(response), _body(response))
 
 
 def warm() -> None:
@@ -251,12 +273,18 @@ def warm() -> None:
 def _engine(host: str) -> httpx.AsyncBaseTransport:
     proxy = _proxy(host)
     try:
+        from aiohttp import ClientSession, DummyCookieJar, TCPConnector
         from httpx_aiohttp import AiohttpTransport
     except ImportError:
         return httpx.AsyncHTTPTransport(_tls(), proxy=proxy, limits=httpx.Limits(max_connections=None))
-    # 0 lifts aiohttp's limit; None would mean its default of 100.
-    limits = httpx.Limits(max_connections=0)
-    return AiohttpTransport(_tls(), proxy=httpx.Proxy(proxy) if proxy else None, limits=limits)
+
+    def session() -> ClientSession:
+        # 0 lifts aiohttp's limit; None would mean its default of 100.
+        return ClientSession(
+            connector=TCPConnector(limit=0, ssl=_tls(), keepalive_timeout=5), cookie_jar=DummyCookieJar()
+        )
+
+    return AiohttpTransport(_tls(), proxy=httpx.Proxy(proxy) if proxy else None, client=session)
 
 
 @cache
@@ -276,7 +304,8 @@ def _proxy(host: str) -> str | None:
 def _encoded(body: object) -> bytes:
     """JSON. What orjson does not take is mended: lone surrogates, and integers of more than 64 bits."""
     try:
-        return orjson.dumps(body)
+        # A copy, as orjson's bytes keep the room that they were written in (3.13): 4 KB for the shortest.
+        return bytes(memoryview(orjson.dumps(body)))
     except orjson.JSONEncodeError:
         return clean(json.dumps(body, ensure_ascii=False)).encode()
 
@@ -288,6 +317,12 @@ def _sendable(headers: Mapping[str, str], provider: str) -> Mapping[str, str]:
     return headers
 
 
+@lru_cache
+def _address(url: str) -> httpx.URL:
+    return httpx.URL(url)
+
+
+@lru_cache
 def _origin(url: str) -> str:
     return "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
@@ -297,37 +332,45 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _encoding(response: httpx.Response) -> str:
+def _packed(response: httpx.Response) -> str:
     named = response.headers.get("content-encoding", "").strip().lower()
     return "" if named == "identity" else named
 
 
-def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
-    # A response that a test's transport has made whole has no raw stream.
-    return response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
+def _body(response: httpx.Response) -> httpx.AsyncByteStream:
+    assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - what async transports give
+    return response.stream
+
+
+@asynccontextmanager
+async def _closing(response: httpx.Response) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await _body(response).aclose()
 
 
 async def _read(response: httpx.Response, most: int) -> bytes:
     """The body's beginning, as far as it comes: it only says more of what the status has said. b"" if compressed."""
     body = bytearray()
     with suppress(httpx.HTTPError, httpx.StreamError):
-        async for chunk in _raw(response):
+        async for chunk in _body(response):
             body += chunk
             if len(body) >= most:
                 break
-    return b"" if _encoding(response) else bytes(body[:most])
+    return b"" if _packed(response) else bytes(body[:most])
 
 
-async def _chunks(response: httpx.Response, this: Try) -> AsyncGenerator[bytes, None]:
+async def _chunks(body: httpx.AsyncByteStream, this: Try) -> AsyncGenerator[bytes, None]:
     """The body's bytes, each of them waited for as long as the try allows."""
-    body, size = _raw(response), 0
+    pieces, size = aiter(body), 0
     patience = Patience()
     try:
         while True:
             patience.until, _ = this.patience
             try:
                 with patience:
-                    chunk = await anext(body, None)
+                    chunk = await anext(pieces, None)
             except Expired as error:
                 raise late(this) from error
             if chunk is None:

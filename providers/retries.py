@@ -83,6 +83,8 @@ class Try:
 
 
 Attempt: TypeAlias = Callable[[Try], AsyncGenerator[ProviderEvent, None]]
+Begun: TypeAlias = tuple[AsyncGenerator[ProviderEvent, None], ProviderEvent | None]
+"""An attempt's stream, and its first event."""
 
 
 class Retries:
@@ -102,12 +104,7 @@ class Retries:
 
         `until`: a time on the loop's clock; no repeat is waited for beyond it.
         """
-        call = _Call(self, provider, limits, until)
-        self._budget.note_call()
-        begun: tuple[AsyncGenerator[ProviderEvent, None], ProviderEvent | None] = await call.retrying(
-            call.begin, attempt
-        )
-        stream, first = begun
+        stream, first = await self._begun(attempt, _Call(self, provider, limits, until))
         try:
             async with aclosing(stream):
                 if first is not None:
@@ -118,6 +115,11 @@ class Retries:
         except ProviderError as error:
             error.begun = first is not None
             raise
+
+    async def _begun(self, attempt: Attempt, call: _Call) -> Begun:
+        self._budget.note_call()
+        begun: Begun = await call.retrying(call.begin, attempt)
+        return begun
 
     def wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -143,8 +145,7 @@ class _Call:
             wait=retries.wait, stop=self._ends, retry=tenacity.retry_if_exception(_passing), reraise=True
         )
 
-    async def begin(self, attempt: Attempt) -> tuple[AsyncGenerator[ProviderEvent, None], ProviderEvent | None]:
-        """An attempt's stream, and its first event."""
+    async def begin(self, attempt: Attempt) -> Begun:
         this = Try(self._provider, self._limits, self._deadline)
         stream = attempt(this)
         try:

@@ -5,7 +5,7 @@ Format: https://html.spec.whatwg.org/multipage/server-sent-events.html (9.2)
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import Iterator
 
 from providers.base import BadResponse
 
@@ -14,21 +14,26 @@ LONGEST_EVENT = 1 << 20
 which has less than this at 128,000 tokens. Pictures that a model draws are not read by any dialect here."""
 
 
-async def events(chunks: AsyncIterator[bytes], provider: str = "") -> AsyncGenerator[bytes, None]:
-    """The data of each event, split as bytes so that only LF and CRLF end a line.
+class Events:
+    """Feed it chunks, and take the data of each event, split as bytes so that only LF and CRLF end a line.
 
     `str.splitlines` would also split on U+2028 and U+0085 inside JSON. What is left when the bytes end counts
     as an event: a cut inside one then fails to parse.
     """
-    lines, event = _Lines(), _Event(provider)
-    async for chunk in chunks:
-        for line in lines.of(chunk):
-            if (data := event.take(line)) is not None:
+
+    def __init__(self, provider: str = "") -> None:
+        self._lines, self._event = _Lines(), _Event(provider)
+
+    def of(self, chunk: bytes) -> Iterator[bytes]:
+        for line in self._lines.of(chunk):
+            if (data := self._event.take(line)) is not None:
                 yield data
-        event.bound(lines.waiting)
-    for line in (lines.rest, b""):
-        if (data := event.take(line)) is not None:
-            yield data
+        self._event.bound(self._lines.waiting)
+
+    def rest(self) -> Iterator[bytes]:
+        for line in (self._lines.rest, b""):
+            if (data := self._event.take(line)) is not None:
+                yield data
 
 
 class _Lines:

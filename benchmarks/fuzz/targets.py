@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from messages import (
 from providers import anthropic_answer, openai_answer
 from providers.base import ModelInfo, ProviderError
 from providers.errors import error_of, parse, readable
-from providers.sse import events
+from providers.sse import Events
 from response_schemas import CompactRequest, MessageItem, OutputItem, ResponseRequest
 from schemas import ChatRequest
 from service.errors import api_error
@@ -67,22 +67,8 @@ def _pieces(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def _events(chunks: Sequence[bytes]) -> list[bytes]:
-    """Without a loop: the reader waits for nothing but its chunks."""
-
-    async def give() -> AsyncIterator[bytes]:
-        for chunk in chunks:
-            yield chunk
-
-    async def read() -> list[bytes]:
-        return [event async for event in events(give())]
-
-    coroutine = read()
-    try:
-        coroutine.send(None)
-    except StopIteration as over:
-        found: list[bytes] = over.value
-        return found
-    raise AssertionError("the reader waits for something else")
+    found = Events()
+    return [*(event for chunk in chunks for event in found.of(chunk)), *found.rest()]
 
 
 # Answers: one payload a line, as the decoder gets them
