@@ -138,7 +138,7 @@ class Agent:
             raise RuntimeError("run_sync cannot wait inside a running event loop: use `await agent.run(...)` there")
         return asyncio.run(self.run(messages, **how))
 
-    async def stream(
+    def stream(
         self,
         messages: str | Sequence[Message],
         *,
@@ -172,15 +172,13 @@ class Agent:
         )
         run.approve, run.plain = approve, skills is not None and not (skills or activate)
         found = self.skills.choice(skills, activate, among)
-        self._open(run, found, activate or called_for(said, found))
+        return self._drive(run, found, activate or called_for(said, found))
+
+    async def _drive(self, run: Run, skills: dict[str, Skill], pinned: str = "") -> AsyncGenerator[Event, None]:
+        """Ask, act, ask again."""
+        self._open(run, skills, pinned)
         for name in run.newly_active():
             yield run.step(SkillActivated(name))
-        async with aclosing(self._drive(run)) as events:
-            async for event in events:
-                yield event
-
-    async def _drive(self, run: Run) -> AsyncGenerator[Event, None]:
-        """Ask, act, ask again."""
         try:
             async with aclosing(resume(run)) as events:
                 async for event in events:
@@ -227,9 +225,8 @@ class Agent:
         options = replace(parent.options, tool_choice=ToolChoice(), response_format=None, stop=())
         run = Run([user(prompt)], (), options, parent.budget, None, self.window, parent.workspace)
         run.approve, run.delegated = parent.approve, True
-        self._open(run, skills, "")
         try:
-            async with aclosing(self._drive(run)) as events:
+            async with aclosing(self._drive(run, skills)) as events:
                 async for event in events:
                     if isinstance(event, Finish):
                         return event

@@ -23,6 +23,8 @@ class Patience:
     behind it. `until` is on the loop's clock and may be moved at any time. Close it when nothing is waited for.
     """
 
+    __slots__ = ("__weakref__", "_cancelling", "_ended", "_loop", "_task", "_timer", "_until")
+
     def __init__(self, until: float = math.inf) -> None:
         self._loop = asyncio.get_running_loop()
         self._until = until

@@ -30,7 +30,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 
 from agent.structured import SchemaError
 from bodies import ApiError
@@ -239,30 +239,33 @@ def create_app(
 def _routes(completions: Completions, responses: Responses, files: Files, gate: Gate) -> list[BaseRoute]:
     """The API's are served at two places, as clients have it."""
     running = [Middleware(Admission, gate=gate)]
-    api = [
-        Route("/chat/completions", completions.create, methods=["POST"], middleware=running),
-        Route("/responses", responses.create, methods=["POST"], middleware=running),
-        Route("/responses", responses.no_websocket, methods=["GET"]),
-        Route("/responses/compact", responses.compact, methods=["POST"], middleware=running),
-        Route("/responses/{id}", responses.retrieve, methods=["GET"]),
-        Route("/responses/{id}", responses.delete, methods=["DELETE"]),
-        Route("/responses/{id}/cancel", responses.cancel, methods=["POST"]),
-        Route("/responses/{id}/input_items", responses.input_items, methods=["GET"]),
-        Route("/completions", about.no_completions, methods=["POST"]),
-        Route("/files/{id}", files.retrieve),
-        Route("/files/{id}/content", files.content),
-        Route("/models", about.list_models),
-        Route("/models/{name:path}", about.one_model),
-        Route("/healthcheck", about.healthcheck),
-    ]
+
+    def api(at: str) -> list[Route]:
+        return [
+            Route(f"{at}/chat/completions", completions.create, methods=["POST"], middleware=running),
+            Route(f"{at}/responses", responses.create, methods=["POST"], middleware=running),
+            Route(f"{at}/responses", responses.no_websocket, methods=["GET"]),
+            Route(f"{at}/responses/compact", responses.compact, methods=["POST"], middleware=running),
+            Route(f"{at}/responses/{{id}}", responses.retrieve, methods=["GET"]),
+            Route(f"{at}/responses/{{id}}", responses.delete, methods=["DELETE"]),
+            Route(f"{at}/responses/{{id}}/cancel", responses.cancel, methods=["POST"]),
+            Route(f"{at}/responses/{{id}}/input_items", responses.input_items, methods=["GET"]),
+            Route(f"{at}/completions", about.no_completions, methods=["POST"]),
+            Route(f"{at}/files/{{id}}", files.retrieve),
+            Route(f"{at}/files/{{id}}/content", files.content),
+            Route(f"{at}/models", about.list_models),
+            Route(f"{at}/models/{{name:path}}", about.one_model),
+            Route(f"{at}/healthcheck", about.healthcheck),
+        ]
+
     return [
+        *api("/v1"),
+        *api("/api/v1"),
         Route("/openapi.json", about.openapi),
         Route("/agent/info", about.agent_info),
         Route("/responses", responses.create_for_databricks, methods=["POST"], middleware=running),
         Route("/responses/{id}", responses.retrieve, methods=["GET"]),
         Route("/invocations", responses.create_for_databricks, methods=["POST"], middleware=running),
-        Mount("/v1", routes=api),
-        Mount("/api/v1", routes=api),
     ]
 
 

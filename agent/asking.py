@@ -8,8 +8,9 @@ from contextlib import aclosing
 from agent import context
 from agent.budget import Budget
 from agent.context import size, tokens
-from agent.deadline import in_time
+from agent.deadline import OutOfTime
 from messages import Done, FellBack, ProviderEvent, ReasoningDelta, Request, TextDelta, ToolCallDelta, Usage
+from patience import Expired, Patience
 from providers.base import Provider, ProviderError
 
 CHARACTERS = 4
@@ -23,9 +24,14 @@ async def asked(provider: Provider, request: Request, budget: Budget) -> AsyncGe
     tells, it is told an estimate. A call that failed before its answer began has used nothing.
     """
     written, is_open, model = 0, True, provider.info.id
+    patience = Patience(budget.deadline)
     try:
-        async with aclosing(in_time(provider.stream(request), budget.deadline)) as events:
-            async for event in events:
+        async with aclosing(provider.stream(request)) as events:
+            while True:
+                with patience:
+                    event = await anext(events, None)
+                if event is None:
+                    break
                 match event:
                     case FellBack():
                         model = event.model
@@ -37,10 +43,13 @@ async def asked(provider: Provider, request: Request, budget: Budget) -> AsyncGe
                         is_open = not event.usage.total
                         budget.take_turn(event.usage, event.message.origin)
                 yield event
+    except Expired:
+        raise OutOfTime from None
     except ProviderError as error:
         is_open = is_open and bool(written or error.begun)
         raise
     finally:
+        patience.close()
         if is_open:
             heard, said = _read(request), -(-written // CHARACTERS)
             budget.guess(Usage(heard, said, total=heard + said), model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -75,12 +74,12 @@ class Repeats:
     """Counts calls that are the same, arguments compared as JSON."""
 
     def __init__(self) -> None:
-        self._last: deque[str] = deque(maxlen=WINDOW)
+        self._last: list[str] = []
 
     def count(self, call: ToolCall) -> int:
         """How often this call has been made of late, this time included."""
         key = _canonical(call)
-        self._last.append(key)
+        self._last = [*self._last, key][-WINDOW:]
         return self._last.count(key)
 
 

@@ -57,6 +57,16 @@ Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 class Run:
     """Begun with the caller's messages; `finish` tells what was added to them."""
 
+    # fmt: off
+    __slots__ = (  # of so many attributes Python would make a dictionary of 2 KB
+        "_activated", "_added", "_before", "_client_tools", "_counted", "_fresh_turn", "_kept", "_limit",
+        "_logprobs", "_malformed", "_model", "_names", "_reason", "_repeats", "_stand_in", "_steps",
+        "_text", "_usage", "_visible", "_visible_calls", "active", "answer", "approve", "asked",
+        "budget", "calls", "closing", "compaction", "delegated", "ended", "hold", "messages",
+        "nudged", "options", "plain", "structure", "todos", "toolbox", "turns", "workspace",
+    )
+    # fmt: on
+
     def __init__(
         self,
         messages: Sequence[Message],

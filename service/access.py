@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bodies import ApiError
 from service.errors import api_error
@@ -45,22 +45,14 @@ class Access:
         request_id = given if GOOD_ID.fullmatch(given) else uuid.uuid4().hex.encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
         scan_once()
-        status = 0
         begun = time.monotonic()
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
-            await send(message)
-
+        sending = Sending(scope, send, [(b"x-request-id", request_id)])
         try:
             await self.app(scope, receive, sending)
         except (ClientLeft, ClientDisconnect):
-            status = CLIENT_LEFT
+            sending.status = CLIENT_LEFT
         finally:
-            _note(scope, status, (time.monotonic() - begun) * 1000, request_id.decode())
+            _note(scope, sending.status, (time.monotonic() - begun) * 1000, request_id.decode())
 
 
 class Rescue:
@@ -70,9 +62,8 @@ class Rescue:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = Sending(send)
         try:
-            await self.app(scope, receive, sending)
+            await self.app(scope, receive, send)
         except (ClientLeft, ClientDisconnect):
             raise
         except Exception as error:
@@ -80,7 +71,7 @@ class Rescue:
                 raise
             request_id = scope["state"]["request_id"]
             log.exception("%s %r failed", scope["method"], _path(scope), extra={"request_id": request_id})
-            if sending.status:
+            if Sending.of(scope).status:
                 raise
             await response_of(api_error(error))(scope, receive, send)
 

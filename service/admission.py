@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -83,11 +82,11 @@ class Heard:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._kept: deque[Message] = deque()
+        self._kept: list[Message] = []
         self.left = False
 
     async def receive(self) -> Message:
-        return self._kept.popleft() if self._kept else await self._receive()
+        return self._kept.pop(0) if self._kept else await self._receive()
 
     @contextmanager
     def watched(self, left: Callable[[], None]) -> Iterator[None]:

@@ -175,15 +175,14 @@ class Drained:
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """False where there is no time left, and nothing has been said yet."""
-        sending = Sending(send)
         try:
             async with asyncio.timeout(None) as limit:
                 with self._drain.request(limit):
-                    await self.app(scope, receive, sending)
+                    await self.app(scope, receive, send)
         except TimeoutError:
             if not limit.expired():
                 raise
-            return sending.status > 0
+            return Sending.of(scope).status > 0
         return True
 
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TypeAlias
 
 from bodies import ApiError
 from key_forms import ApiKey
-from messages import Event, Usage
+from messages import Usage
 from service.rates import Meter, Rates
 from settings import Settings
-
-Spend: TypeAlias = Callable[[Usage, str], None]
-Run: TypeAlias = Callable[[Spend], AsyncGenerator[Event, None]]
-"""Begins one, given what it tells its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +29,19 @@ class Grant:
     def has_skill(self, name: str) -> bool:
         return self.skills is None or any(fnmatchcase(name, glob) for glob in self.skills)
 
-    def charging(self, begin: Run) -> AsyncGenerator[Event, None]:
-        """The events of a run, whose tokens are charged when it tells them; all are when it has ended."""
-        return _charging(self.meter, begin) if self.meter else begin(lambda _, __: None)
+    @asynccontextmanager
+    async def charging(self) -> AsyncIterator[Callable[[Usage], None]]:
+        """What a run tells its tokens to; all are charged at the end."""
+        if self.meter is None:
+            yield lambda _: None
+            return
+        charges: list[asyncio.Task[None]] = []
+        charge = self.meter.charge
+        try:
+            yield lambda usage: charges.append(asyncio.create_task(charge(usage.total)))
+        finally:
+            if charges:
+                await asyncio.wait(charges)
 
 
 EVERYTHING = Grant()
@@ -66,18 +71,3 @@ class Grants:
         if kind == "key" and key is None:
             raise ApiError(401, "the key that asked for this is not accepted any more", "invalid_api_key")
         return self.of(owner, key) if owner else EVERYTHING
-
-
-async def _charging(meter: Meter, begin: Run) -> AsyncGenerator[Event, None]:
-    charges: list[asyncio.Task[None]] = []
-
-    def charge(usage: Usage, _: str) -> None:
-        charges.append(asyncio.create_task(meter.charge(usage.total)))
-
-    try:
-        async with aclosing(begin(charge)) as events:
-            async for event in events:
-                yield event
-    finally:
-        if charges:
-            await asyncio.wait(charges)

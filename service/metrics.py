@@ -5,8 +5,8 @@ Format: https://prometheus.io/docs/instrumenting/exposition_formats/. No label i
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.allowance import ALWAYS, MEANT
@@ -62,22 +62,21 @@ class Metrics:
         self._tokens.labels(name, "in").inc(max(usage.input, 0))
         self._tokens.labels(name, "out").inc(max(usage.output, 0))
 
-    async def watched(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-        """The events of a run, counted."""
+    @contextmanager
+    def answer(self) -> Iterator[None]:
+        """Around the making of one."""
         begun = monotonic()
-        with self._running.track_inprogress():
-            try:
-                async with aclosing(events):
-                    async for event in events:
-                        self._note(event)
-                        yield event
-            except ProviderError as error:
-                self._faults.labels(self._bounded("provider", error.provider), self._bounded("code", error.code)).inc()
-                raise
-            finally:
-                self._seconds.observe(monotonic() - begun)
+        self._running.inc()
+        try:
+            yield
+        except ProviderError as error:
+            self._faults.labels(self._bounded("provider", error.provider), self._bounded("code", error.code)).inc()
+            raise
+        finally:
+            self._running.dec()
+            self._seconds.observe(monotonic() - begun)
 
-    def _note(self, event: Event) -> None:
+    def note(self, event: Event) -> None:
         match event:
             case ToolEnd(call, result):
                 tool = call.name if call.name in OWN else "mcp" if call.name.startswith("mcp__") else "other"
@@ -120,24 +119,18 @@ class Measured:
     def __init__(self, app: ASGIApp, metrics: Metrics, routes: list[BaseRoute]) -> None:
         self.app = app
         self._metrics = metrics
-        self._routes = dict(reversed(list(_templates(routes))))
+        # The API's two places are one here. An endpoint may be something that has no hash.
+        found = [each for each in routes if isinstance(each, Route)]
+        self._routes = {id(each.endpoint): each.path.removeprefix("/api") for each in found}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending, left = Sending(send), False
+        left = False
         try:
-            await self.app(scope, receive, sending)
+            await self.app(scope, receive, send)
         except (ClientLeft, ClientDisconnect):
             left = True
             raise
         finally:
             if scope["type"] == "http":
-                status = CLIENT_LEFT if left else sending.status or 500
+                status = CLIENT_LEFT if left else Sending.of(scope).status or 500
                 self._metrics.answered(scope, self._routes.get(id(scope.get("endpoint")), ""), status)
-
-
-def _templates(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[int, str]]:
-    for route in routes:
-        if isinstance(route, Mount):
-            yield from _templates(list(route.routes), prefix + route.path)
-        elif isinstance(route, Route):
-            yield id(route.endpoint), prefix + route.path  # which may be something that has no hash

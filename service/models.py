@@ -19,7 +19,7 @@ from providers import default_model, resolve, resolve_all
 from providers.base import Provider
 from providers.http import Http
 from schemas import Extension
-from service.grants import EVERYTHING, Grant, Spend
+from service.grants import EVERYTHING, Grant
 from settings import Settings, SettingsError
 from skill_store.files import shown
 
@@ -64,15 +64,19 @@ class Served:
                     return event
         raise AssertionError("`Finish` is always last")
 
-    def _measured(self, messages: str | Sequence[Message], **how: Any) -> AsyncGenerator[Event, None]:
-        def begin(charge: Spend) -> AsyncGenerator[Event, None]:
-            def spend(usage: Usage, model: str) -> None:
-                charge(usage, model)
-                self.metrics.spent(usage, model)
+    async def _measured(self, messages: str | Sequence[Message], **how: Any) -> AsyncGenerator[Event, None]:
+        """The events of a run, counted, and their tokens charged."""
+        with self.metrics.answer():
+            async with self.grant.charging() as charge:
 
-            return self.agent.stream(messages, spend=spend, **how)
+                def spend(usage: Usage, model: str) -> None:
+                    charge(usage)
+                    self.metrics.spent(usage, model)
 
-        return self.metrics.watched(self.grant.charging(begin))
+                async with aclosing(self.agent.stream(messages, spend=spend, **how)) as events:
+                    async for event in events:
+                        self.metrics.note(event)
+                        yield event
 
     @property
     def has_files(self) -> bool:

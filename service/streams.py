@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 T = TypeVar("T")
 
 KEEP_ALIVE = b": keep-alive\n\n"
 """Not `: ping`, which one client takes for the end."""
-BURST = 4
-"""Chunks that are sent in one go before the loop may see that the client has left; asyncio complains at the fifth."""
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -29,17 +28,17 @@ class ClientLeft(Exception):
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client leaves: uvicorn itself would let it run on."""
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnected(receive))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientLeft
-        return task.result()
-    finally:
-        for each in (task, gone):
-            each.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        async with asyncio.timeout(None) as limit:
+            gone = asyncio.create_task(_disconnected(receive, lambda: limit.reschedule(0)))
+            try:
+                return await work
+            finally:
+                gone.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ClientLeft from None
 
 
 async def side_by_side(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tuple[int, T], None]:
@@ -67,14 +66,41 @@ async def side_by_side(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGener
             await stream.aclose()
 
 
-async def _disconnected(receive: Receive) -> None:
+async def _disconnected(receive: Receive, left: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    left()
+
+
+class Turns:
+    """Counts the turns of an event loop while it is asked, so that one stream does not take them from others."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._number = 0
+        self._is_counting = False
+
+    @property
+    def current(self) -> int:
+        if not self._is_counting:
+            self._is_counting = True
+            self._loop.call_soon(self._next)
+        return self._number
+
+    def _next(self) -> None:
+        self._is_counting = False
+        self._number += 1
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
 
 class EventStream(Response):
     """Server-sent events from `chunks`. The status waits for the first chunk, `hold` seconds at most: an error
     before it is answered with its own status, by `failed`. Then silence is broken every `beat` seconds.
+
+    A stream sends one chunk in a turn of the event loop, however many there are: others are served between, and the
+    loop sees when the client has left.
     """
 
     def __init__(
@@ -91,6 +117,7 @@ class EventStream(Response):
         self._failed = failed
         self._hold = hold
         self._beat = beat
+        self._begun = False
         self._last = 0.0
         self._beating: asyncio.Task[None] | None = None
 
@@ -99,60 +126,73 @@ class EventStream(Response):
             await while_connected(receive, self._answer(scope, receive, send))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        first = asyncio.ensure_future(anext(self._chunks))
         try:
-            await asyncio.wait({first}, timeout=self._hold)
-            if first.done() and isinstance(error := first.exception(), Exception):
-                response = await self._failed(error)
-                await response(scope, receive, send)
-                return
-            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            await self._pump(first, send)
-        finally:
-            first.cancel()
-            await asyncio.gather(first, return_exceptions=True)
+            async with self._heart(send):
+                await self._pump(send)
+        except Exception as error:
+            if self._begun:
+                raise
+            response = await self._failed(error)
+            await response(scope, receive, send)
+        else:
+            await send(_part(b"", more=False))
 
-    async def _pump(self, first: asyncio.Future[bytes], send: Send) -> None:
-        clock = asyncio.get_running_loop().time
-        if not first.done():
-            await send({"type": "http.response.body", "body": self._opening() + KEEP_ALIVE, "more_body": True})
-        self._last = clock()
-        try:
-            with self._heart(send):
-                await send({"type": "http.response.body", "body": await first, "more_body": True})
-                sent = 0
-                async for chunk in self._chunks:
-                    self._last = clock()
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    sent += 1
-                    if sent % BURST == 0:
-                        await asyncio.sleep(0)
-        finally:
-            if self._beating:
-                self._beating.cancel()
-                await asyncio.gather(self._beating, return_exceptions=True)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    async def _pump(self, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        turns = _turns.setdefault(loop, Turns(loop))
+        turn = -1
+        async for chunk in self._chunks:
+            if self._beating and not self._beating.done():
+                await self._beating
+            if not self._begun:
+                self._begun = True
+                await send(_start())
+            self._last = loop.time()
+            if turn == turns.current:
+                await asyncio.sleep(0)
+            turn = turns.current
+            await send(_part(chunk))
 
-    @contextmanager
-    def _heart(self, send: Send) -> Iterator[None]:
+    @asynccontextmanager
+    async def _heart(self, send: Send) -> AsyncIterator[None]:
         """A timer and no task, as few streams are silent for so long."""
         loop = asyncio.get_running_loop()
+        self._last = loop.time()
         timer: asyncio.TimerHandle
 
         def look() -> None:
             nonlocal timer
+            silence = self._beat if self._begun else self._hold
             is_blocked = self._beating is not None and not self._beating.done()
-            if loop.time() - self._last >= self._beat and not is_blocked:
+            if loop.time() - self._last >= silence and not is_blocked:
                 self._last = loop.time()
-                self._beating = loop.create_task(_beat(send))
+                self._beating = loop.create_task(_say(send, self._sign_of_life()))
             timer = loop.call_later(max(self._last + self._beat - loop.time(), self._beat / 10), look)
 
-        timer = loop.call_later(self._beat, look)
+        timer = loop.call_later(self._hold, look)
         try:
             yield
         finally:
             timer.cancel()
+            if self._beating:
+                self._beating.cancel()
+                await asyncio.gather(self._beating, return_exceptions=True)
+
+    def _sign_of_life(self) -> Sequence[Message]:
+        if self._begun:
+            return [_part(KEEP_ALIVE)]
+        self._begun = True
+        return [_start(), _part(self._opening() + KEEP_ALIVE)]
 
 
-async def _beat(send: Send) -> None:
-    await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+async def _say(send: Send, messages: Sequence[Message]) -> None:
+    for message in messages:
+        await send(message)
+
+
+def _start() -> Message:
+    return {"type": "http.response.start", "status": 200, "headers": HEADERS}
+
+
+def _part(body: bytes, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}

@@ -34,6 +34,9 @@ from service.record import Checkpoint
 BUSY_SECONDS = 10.0
 """How long a writer waits for another process's."""
 
+CACHE_KIB = 512
+"""Of the database that is kept in memory: what is asked for is seldom what was asked for before."""
+
 FINISHED = ("completed", "incomplete")
 
 _meta = MetaData()
@@ -171,4 +174,5 @@ def _set_up_sqlite(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     cursor.close()
