@@ -25,6 +25,7 @@ from agent.allowance import refusal
 from agent.approval import Approve
 from agent.asking import asked
 from agent.budget import Budget
+from agent.changes import looked
 from agent.deadline import OutOfTime
 from agent.kit import own_tools
 from agent.opening import active_in, called_for, fitting, with_body, with_catalog, with_rule
@@ -168,7 +169,7 @@ class Agent:
             Budget(self.limits, lambda usage, model: facts(model, self.settings.models).cost(usage), spend),
             self._structure(options),
             self.window,
-            workspace or self._scratch(),
+            workspace or (self._scratch() if self.groups else None),
         )
         run.approve, run.plain = approve, skills is not None and not (skills or activate)
         found = self.skills.choice(skills, activate, among)
@@ -176,6 +177,7 @@ class Agent:
 
     async def _drive(self, run: Run, skills: dict[str, Skill], pinned: str = "") -> AsyncGenerator[Event, None]:
         """Ask, act, ask again."""
+        run.before = await looked(run.workspace)
         self._open(run, skills, pinned)
         for name in run.newly_active():
             yield run.step(SkillActivated(name))
@@ -196,7 +198,7 @@ class Agent:
             # What its tools have done would be done twice.
             error.retryable = error.retryable and not run.has_acted
             raise
-        yield run.finish()
+        yield run.finish(await looked(run.workspace))
 
     def _open(self, run: Run, skills: dict[str, Skill], pinned: str) -> None:
         """A model that calls tools chooses among the skills; for another the one that fits is chosen."""

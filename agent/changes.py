@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from agent.workspace import Workspace
@@ -16,6 +18,11 @@ def stamps(workspace: Workspace) -> dict[str, Stamp]:
     return {entry.path: (entry.size, entry.modified) for entry in files}
 
 
-def changed(workspace: Workspace, before: dict[str, Stamp]) -> dict[str, Stamp]:
+async def looked(workspace: Workspace) -> dict[str, Stamp]:
+    """`stamps`, beside the event loop: a walk through a thousand files takes 20 ms."""
+    return await asyncio.to_thread(stamps, workspace) if workspace.folder.is_dir() else {}
+
+
+def changed(after: Mapping[str, Stamp], before: Mapping[str, Stamp]) -> dict[str, Stamp]:
     """The files that are new or other than before."""
-    return {path: stamp for path, stamp in stamps(workspace).items() if before.get(path) != stamp}
+    return {path: stamp for path, stamp in after.items() if before.get(path) != stamp}

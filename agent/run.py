@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from agent.approval import NOBODY, REFUSED, Approve, question
 from agent.budget import MALFORMED, STOPPED, Budget, Repeats, warned
-from agent.changes import changed, stamps
+from agent.changes import Stamp, changed
 from agent.compaction import Compaction, Split, fits
 from agent.context import size, tokens
 from agent.names import Names, with_calls
@@ -59,9 +59,9 @@ class Run:
 
     # fmt: off
     __slots__ = (  # of so many attributes Python would make a dictionary of 2 KB
-        "_activated", "_added", "_before", "_client_tools", "_counted", "_fresh_turn", "_kept", "_limit",
+        "_activated", "_added", "_client_tools", "_counted", "_fresh_turn", "_kept", "_limit",
         "_logprobs", "_malformed", "_model", "_names", "_reason", "_repeats", "_stand_in", "_steps",
-        "_text", "_usage", "_visible", "_visible_calls", "active", "answer", "approve", "asked",
+        "_text", "_usage", "_visible", "_visible_calls", "active", "answer", "approve", "asked", "before",
         "budget", "calls", "closing", "compaction", "delegated", "ended", "hold", "messages",
         "nudged", "options", "plain", "structure", "todos", "toolbox", "turns", "workspace",
     )
@@ -88,7 +88,7 @@ class Run:
         self.budget = budget
         self.closing = ""
         self.workspace = workspace or Workspace(Path(os.devnull))
-        self._before = stamps(self.workspace)
+        self.before: Mapping[str, Stamp] = {}
         self.approve: Approve | None = None
         self.plain = self.delegated = False
         self.asked: tuple[ToolCall, ...] = ()
@@ -378,7 +378,8 @@ class Run:
     def added(self) -> tuple[Message, ...]:
         return tuple(with_calls(message, self._returned) for message in self._added)
 
-    def finish(self) -> Finish:
+    def finish(self, files: Mapping[str, Stamp]) -> Finish:
+        """`files` are those that are there now; they were `before`."""
         return Finish(
             self._reason,
             "".join(self._text),
@@ -389,5 +390,5 @@ class Run:
             self._limit,
             self._model,
             tuple(self._logprobs),
-            tuple(MadeFile(path, size) for path, (size, _) in changed(self.workspace, self._before).items()),
+            tuple(MadeFile(path, size) for path, (size, _) in changed(files, self.before).items()),
         )

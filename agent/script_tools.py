@@ -150,7 +150,7 @@ class _Scripts:
     def _take(self, private: Workspace, before: dict[str, Stamp]) -> tuple[str, ...]:
         """What a script has made or changed; what the workspace cannot hold is said."""
         made: list[str] = []
-        for path, stamp in changed(private, before).items():
+        for path, stamp in changed(stamps(private), before).items():
             if len(made) >= MOST_FILES:
                 return (*made, f"(more than {MOST_FILES} files: the others are left out)")
             try:
