@@ -37,6 +37,8 @@ FORM_SECONDS = 30.0
 """For what is no model call: a token, a list."""
 IDLE_SECONDS = 5.0
 """That a connection is kept for the next call. Servers close theirs after as many or more."""
+AHEAD = 16 * 1024
+"""Bytes of an answer, at most twice as many, that wait here for a client that is slower than its provider."""
 HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "skill-agent"}
 MOST_KEPT = 100
 """Connections of a host that may have been closed while nobody looked."""
@@ -279,10 +281,9 @@ def _engine(host: str) -> httpx.AsyncBaseTransport:
         return httpx.AsyncHTTPTransport(_tls(), proxy=proxy, limits=httpx.Limits(max_connections=None))
 
     def session() -> ClientSession:
-        # 0 lifts aiohttp's limit; None would mean its default of 100.
-        return ClientSession(
-            connector=TCPConnector(limit=0, ssl=_tls(), keepalive_timeout=5), cookie_jar=DummyCookieJar()
-        )
+        # 0 lifts aiohttp's limit of 100.
+        connector = TCPConnector(limit=0, ssl=_tls(), keepalive_timeout=IDLE_SECONDS)
+        return ClientSession(connector=connector, cookie_jar=DummyCookieJar(), read_bufsize=AHEAD)
 
     return AiohttpTransport(_tls(), proxy=httpx.Proxy(proxy) if proxy else None, client=session)
 

@@ -9,7 +9,7 @@ from benchmarks.reliability import process
 from benchmarks.reliability.client import Call
 from benchmarks.reliability.figures import Figure, quantile
 from benchmarks.reliability.heard import SURFACES, body_for
-from benchmarks.reliability.service import Bench, Server
+from benchmarks.reliability.service import Bench, Server, upstream
 
 STUCK, NORMAL = 50, 20
 BUFFER = 4096
@@ -22,7 +22,10 @@ MOST_MB, MOST_RATIO = 50.0, 2.0
 
 
 async def measure(bench: Bench) -> Figure:
-    async with bench.service() as server:
+    """The others' provider is another process: one that floods is itself slow with its other answers."""
+    folder = bench.folder / "calm"
+    folder.mkdir()
+    async with upstream(folder) as calm, bench.service(settings={"AZURE_OPENAI_ENDPOINT": calm.url}) as server:
         await _latency(server, 2.0, "w")
         idle = await _latency(server, SECONDS, "i")
         before = process.memory(server.pid)
@@ -59,7 +62,7 @@ async def _latency(server: Server, seconds: float, name: str) -> list[float]:
 
     async def client(number: int) -> None:
         while time.monotonic() < until:
-            body = body_for("chat", True, f"openai/fault-ok-r7{name}{number}")
+            body = body_for("chat", True, f"azure/fault-ok-r7{name}{number}")
             took.append((await server.client.post(SURFACES["chat"], body)).seconds)
             await asyncio.sleep(0.2)
 
