@@ -198,14 +198,15 @@ class Agent:
             # What its tools have done would be done twice.
             error.retryable = error.retryable and not run.has_acted
             raise
-        yield run.finish(await looked(run.workspace))
+        finish = run.finish(await looked(run.workspace))
+        run.toolbox = Toolbox(())  # which refers to the run: as a circle they would wait to be found as garbage
+        yield finish
 
     def _open(self, run: Run, skills: dict[str, Skill], pinned: str) -> None:
         """A model that calls tools chooses among the skills; for another the one that fits is chosen."""
         info = self.provider.info
-        prompt = "\n\n".join(
-            [self._prompt(), *([run.structure.hint] if run.structure and info.json != "native" else ())]
-        )
+        hints = [run.structure.hint] if run.structure and info.json != "native" else []
+        prompt = "\n\n".join([self._prompt(), *hints])
         if info.tools:
             run.active |= {*active_in(run.messages), *([pinned] if pinned else ())}
             groups, more = ((), ()) if run.plain else (self.groups, self.more_tools())

@@ -118,8 +118,12 @@ class Retries:
 
     async def _begun(self, attempt: Attempt, call: _Call) -> Begun:
         self._budget.note_call()
-        begun: Begun = await call.retrying(call.begin, attempt)
-        return begun
+        try:
+            begun: Begun = await call.retrying(call.begin, attempt)
+            return begun
+        finally:
+            # tenacity's state refers to itself, and so would keep all that was asked until garbage is looked for.
+            call.retrying.iter_state.reset()
 
     def wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bodies import ApiError
 from service.errors import api_error
 from service.log import NAME
-from service.sending import Sending
+from service.sending import Sending, Sent
 from service.streams import ClientLeft
 from skill_store import scan_once
 
@@ -50,9 +50,9 @@ class Access:
         try:
             await self.app(scope, receive, sending)
         except (ClientLeft, ClientDisconnect):
-            sending.status = CLIENT_LEFT
+            sending.sent.status = CLIENT_LEFT
         finally:
-            _note(scope, sending.status, (time.monotonic() - begun) * 1000, request_id.decode())
+            _note(scope, sending.sent.status, (time.monotonic() - begun) * 1000, request_id.decode())
 
 
 class Rescue:
@@ -71,7 +71,7 @@ class Rescue:
                 raise
             request_id = scope["state"]["request_id"]
             log.exception("%s %r failed", scope["method"], _path(scope), extra={"request_id": request_id})
-            if Sending.of(scope).status:
+            if Sent.of(scope).status:
                 raise
             await response_of(api_error(error))(scope, receive, send)
 

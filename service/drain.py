@@ -25,7 +25,7 @@ from bodies import ApiError
 from patience import Patience, bounded
 from service.access import response_of
 from service.log import NAME
-from service.sending import Sending
+from service.sending import Sent
 
 log = logging.getLogger(NAME)
 T = TypeVar("T")
@@ -182,7 +182,7 @@ class Drained:
         except TimeoutError:
             if not limit.expired():
                 raise
-            return Sending.of(scope).status > 0
+            return Sent.of(scope).status > 0
         return True
 
 

@@ -22,7 +22,7 @@ from agent.allowance import ALWAYS, MEANT
 from messages import Event, FellBack, ToolEnd, Usage
 from providers.base import ProviderError
 from service.access import CLIENT_LEFT
-from service.sending import Sending
+from service.sending import Sent
 from service.streams import ClientLeft
 
 OWN = ALWAYS.union(*MEANT.values())
@@ -132,5 +132,5 @@ class Measured:
             raise
         finally:
             if scope["type"] == "http":
-                status = CLIENT_LEFT if left else Sending.of(scope).status or 500
+                status = CLIENT_LEFT if left else Sent.of(scope).status or 500
                 self._metrics.answered(scope, self._routes.get(id(scope.get("endpoint")), ""), status)

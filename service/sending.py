@@ -5,28 +5,35 @@ from __future__ import annotations
 from starlette.types import Message, Scope, Send
 
 
+class Sent:
+    """The `status` of what has been sent of an answer, 0 before it has begun."""
+
+    __slots__ = ("status",)
+
+    def __init__(self) -> None:
+        self.status = 0
+
+    @staticmethod
+    def of(scope: Scope) -> Sent:
+        """The request's, which `Sending` keeps. One is enough: each `send` around another one costs a call for every
+        chunk of a stream.
+        """
+        found: Sent = scope["state"]["sent"]
+        return found
+
+
 class Sending:
-    """An ASGI `send` that remembers the `status` it has sent, 0 before it has begun, and adds `headers` to it.
+    """An ASGI `send` that notes what is `sent`, and adds `headers` to it."""
 
-    One is around all that answers a request, which finds it by `of`: each `send` around another one costs a call for
-    every chunk of a stream.
-    """
-
-    __slots__ = ("_headers", "_send", "status")
+    __slots__ = ("_headers", "_send", "sent")
 
     def __init__(self, scope: Scope, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         self._send = send
         self._headers = headers
-        self.status = 0
-        scope.setdefault("state", {})["sending"] = self
-
-    @staticmethod
-    def of(scope: Scope) -> Sending:
-        found: Sending = scope["state"]["sending"]
-        return found
+        self.sent = scope.setdefault("state", {})["sent"] = Sent()
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.sent.status = message["status"]
             message["headers"] = [*message.get("headers", ()), *self._headers]
         await self._send(message)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -127,8 +127,11 @@ class EventStream(Response):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with self._heart(send):
+            self._start_beating(send)
+            try:
                 await self._pump(send)
+            finally:
+                await self._stop_beating()
         except Exception as error:
             if self._begun:
                 raise
@@ -153,30 +156,26 @@ class EventStream(Response):
             turn = turns.current
             await send(_part(chunk))
 
-    @asynccontextmanager
-    async def _heart(self, send: Send) -> AsyncIterator[None]:
-        """A timer and no task, as few streams are silent for so long."""
+    def _start_beating(self, send: Send) -> None:
+        """With a timer and no task, as few streams are silent for so long."""
         loop = asyncio.get_running_loop()
         self._last = loop.time()
-        timer: asyncio.TimerHandle
+        self._timer = loop.call_later(self._hold, self._look, loop, send)
 
-        def look() -> None:
-            nonlocal timer
-            silence = self._beat if self._begun else self._hold
-            is_blocked = self._beating is not None and not self._beating.done()
-            if loop.time() - self._last >= silence and not is_blocked:
-                self._last = loop.time()
-                self._beating = loop.create_task(_say(send, self._sign_of_life()))
-            timer = loop.call_later(max(self._last + self._beat - loop.time(), self._beat / 10), look)
+    def _look(self, loop: asyncio.AbstractEventLoop, send: Send) -> None:
+        silence = self._beat if self._begun else self._hold
+        is_blocked = self._beating is not None and not self._beating.done()
+        if loop.time() - self._last >= silence and not is_blocked:
+            self._last = loop.time()
+            self._beating = loop.create_task(_say(send, self._sign_of_life()))
+        again = max(self._last + self._beat - loop.time(), self._beat / 10)
+        self._timer = loop.call_later(again, self._look, loop, send)
 
-        timer = loop.call_later(self._hold, look)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            if self._beating:
-                self._beating.cancel()
-                await asyncio.gather(self._beating, return_exceptions=True)
+    async def _stop_beating(self) -> None:
+        self._timer.cancel()
+        if self._beating:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
 
     def _sign_of_life(self) -> Sequence[Message]:
         if self._begun:
