@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-# Tests in as many processes as there are processors, at most four: each has servers of its own.
+# Tests in more processes than there are processors, as tests/conftest.py says, at most four: each has servers of its own.
 AT_ONCE := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: setup chat serve test lint audit lock bench reliability pictures fuzz clients test-lowest clean

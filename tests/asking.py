@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import cache
+
+import httpx
 
 from messages import (
     Done,
@@ -23,6 +27,12 @@ from messages import (
 from providers.base import Provider
 
 TOOL = ToolSpec("price", "The price of an item.", {"type": "object", "properties": {"item": {"type": "string"}}})
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Those that are trusted, for transports of httpx; reading them takes longer than a test."""
+    return httpx.create_ssl_context()
 
 
 @dataclass(slots=True)

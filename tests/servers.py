@@ -58,7 +58,7 @@ def serve(app: ASGIApp, **options: Any) -> Iterator[str]:
     """
     defaults: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "loop": "asyncio", "http": "httptools", "ws": "none"}
     defaults |= {"lifespan": "on", "access_log": False, "log_level": "warning", "log_config": None}
-    server = uvicorn.Server(uvicorn.Config(app, **(defaults | options)))
+    server = Server(uvicorn.Config(app, **(defaults | options)))
     thread = threading.Thread(target=_run, args=(server,), name="uvicorn", daemon=True)
     thread.start()
     try:
@@ -67,13 +67,32 @@ def serve(app: ASGIApp, **options: Any) -> Iterator[str]:
         _stop(server, thread)
 
 
-def _run(server: uvicorn.Server) -> None:
+class Server(uvicorn.Server):
+    """uvicorn looks ten times a second whether it shall stop; this one is told at once."""
+
+    def stop(self) -> None:
+        self.should_exit = True
+        if self.started:
+            self._loop.call_soon_threadsafe(self._told.set)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
+        await super().startup(sockets)
+
+    async def main_loop(self) -> None:
+        waits = {asyncio.ensure_future(super().main_loop()), asyncio.ensure_future(self._told.wait())}
+        _, left = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in left:
+            wait.cancel()
+
+
+def _run(server: Server) -> None:
     """uvicorn leaves by SystemExit when the lifespan fails; `_port` tells the test."""
     with suppress(SystemExit):
         server.run()
 
 
-def _port(server: uvicorn.Server, thread: threading.Thread) -> int:
+def _port(server: Server, thread: threading.Thread) -> int:
     deadline = time.monotonic() + _PATIENCE
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
@@ -82,8 +101,8 @@ def _port(server: uvicorn.Server, thread: threading.Thread) -> int:
     return int(server.servers[0].sockets[0].getsockname()[1])
 
 
-def _stop(server: uvicorn.Server, thread: threading.Thread) -> None:
-    server.should_exit = True
+def _stop(server: Server, thread: threading.Thread) -> None:
+    server.stop()
     thread.join(_PATIENCE)
     if thread.is_alive():
         server.force_exit = True

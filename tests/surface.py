@@ -80,12 +80,15 @@ class Service:
 def service(
     up: Upstream | None = None, provider: Provider | None = None, pace: Pace | None = None, **settings: Any
 ) -> Iterator[Service]:
-    """The whole service on loopback. Its default model is `openai/test-model`, which `up` answers."""
+    """The whole service on loopback. Its default model is `openai/test-model`, which `up` answers.
+
+    Like other clients of tests this one reads no certificates, which takes longer than a service and its answer.
+    """
     given: dict[str, Any] = {"model": "openai/test-model", "skills": ()}
     if up is not None:
         given |= {"openai_base_url": f"{up.url}/v1", "openai_api_key": "sk-the-right-key"}
     app = create_app(Settings(**(given | settings)), provider, pace)
-    with serve(app) as url, httpx.Client(trust_env=False, timeout=30) as client:
+    with serve(app) as url, httpx.Client(trust_env=False, timeout=30, verify=False) as client:
         yield Service(url, client)
 
 

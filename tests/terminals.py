@@ -57,6 +57,7 @@ class Terminal:
         program = ["-c", BARE] if bare else [str(ROOT / "cli.py")]
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has what it starts in the background ignore Ctrl-C
             os.chdir(env["HOME"])
             os.execve(sys.executable, [sys.executable, *program, *words], {**env, "TERM": term})
         ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))

@@ -105,7 +105,7 @@ def served(script: list[Line], done: list[str], store: str = "") -> Iterator[Ser
     model = ScriptedProvider(script)
     app = create_app(Settings(store=store), model)
     app.state.models.agent = agent_of([], done, model)
-    with serve(app) as url, httpx.Client(trust_env=False, timeout=30) as client:
+    with serve(app) as url, httpx.Client(trust_env=False, timeout=30, verify=False) as client:
         yield Service(url, client)
 
 
@@ -172,7 +172,7 @@ def test_calls_that_are_the_only_ones_and_one_after_the_other_are_made_once_each
     model = ScriptedProvider(script)
     app = create_app(Settings(), model)
     app.state.models.agent = agent_of([], done, model)
-    with serve(app) as url, httpx.Client(trust_env=False, timeout=30) as http:
+    with serve(app) as url, httpx.Client(trust_env=False, timeout=30, verify=False) as http:
         history = answered(Service(url, http), HI)
         assert done == ["a", "b"] and history[-1]["content"] == "Both."
         answered(Service(url, http), [*history, *HI])

@@ -249,6 +249,7 @@ async def test_texts_go_along_and_a_huge_paste_becomes_one(rig: Rig) -> None:
     async with visit(rig.browser, rig.url) as page:
         files = page.locator(".composer input[type=file]")
         await files.set_input_files({"name": "a.py", "mimeType": "text/x-python", "buffer": b"print('```')\n"})
+        await expect(page.locator(".composer .chip")).to_have_count(1)
         await page.evaluate(
             """() => {
                 const data = new DataTransfer();

@@ -96,7 +96,7 @@ def served(up: Upstream) -> Iterator[Service]:
 
 @pytest.fixture
 def client(served: Service) -> Iterator[OpenAI]:
-    with DefaultHttpxClient(trust_env=False) as http:
+    with DefaultHttpxClient(trust_env=False, verify=False) as http:
         yield OpenAI(base_url=f"{served.url}/v1", api_key="sk-client", http_client=http, max_retries=0, timeout=50)
 
 
@@ -134,7 +134,7 @@ def test_the_python_client_reads_text_and_calls(up: Upstream, client: OpenAI, mo
 @pytest.mark.parametrize("model", REMOTE)
 async def test_the_async_python_client_reads_text_and_calls(served: Service, model: str) -> None:
     async with (
-        DefaultAsyncHttpxClient(trust_env=False) as http,
+        DefaultAsyncHttpxClient(trust_env=False, verify=False) as http,
         AsyncOpenAI(base_url=f"{served.url}/api/v1", api_key="k", http_client=http, max_retries=0) as client,
     ):
         check_text(await client.chat.completions.create(model=model, messages=HI))

@@ -52,7 +52,10 @@ def paths(routes: list[BaseRoute]) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def locked() -> Iterator[Service]:
-    with serve(app(SKILL_AGENT_API_KEYS=KEYS)) as url, httpx.Client(trust_env=False, timeout=30) as client:
+    with (
+        serve(app(SKILL_AGENT_API_KEYS=KEYS)) as url,
+        httpx.Client(trust_env=False, timeout=30, verify=False) as client,
+    ):
         yield Service(url, client)
 
 
@@ -104,7 +107,7 @@ def test_an_open_route_is_one_by_the_router_wherever_the_app_is_mounted() -> Non
     settings = Settings.from_env({"SKILL_AGENT_API_KEYS": KEYS})
     guarded = Auth(inner, settings, Grants(settings), opened)
     with serve(Starlette(routes=[Mount("/web", guarded)]), lifespan="off") as url:
-        assert httpx.get(f"{url}/web/v1/models").status_code == 401
+        assert httpx.get(f"{url}/web/v1/models", verify=False).status_code == 401
 
 
 IDENTITY = {
@@ -122,7 +125,7 @@ def test_words_of_an_identity_are_no_identity_where_no_proxy_is_known(caplog: py
     for environment in ({}, {"SKILL_AGENT_API_KEYS": KEYS}, {"DATABRICKS_APP_NAME": "mine"}):
         with serve(FromElsewhere(app(**environment))) as url, caplog.at_level(logging.DEBUG):
             forged = {**IDENTITY, "x-forwarded-for": "127.0.0.1"}
-            assert httpx.get(f"{url}/v1/models", headers=forged).status_code == 401
+            assert httpx.get(f"{url}/v1/models", headers=forged, verify=False).status_code == 401
             assert "boss" not in caplog.text and "dapi-secret" not in caplog.text
 
 
@@ -132,7 +135,7 @@ def test_forwarded_headers_are_taken_away_unless_databricks_proxy_is_there(behin
     settings = Settings.from_env(proxy)
     guarded = Auth(Starlette(routes=[Route("/", told)]), settings, Grants(settings))
     with serve(guarded, lifespan="off") as url:
-        heard = httpx.get(url, headers=IDENTITY).json()
+        heard = httpx.get(url, headers=IDENTITY, verify=False).json()
     assert (IDENTITY.items() <= heard["headers"].items()) == behind
     assert heard["caller"] == ("user:boss" if behind else "")
     assert behind or not IDENTITY.keys() & heard["headers"].keys()
@@ -180,7 +183,7 @@ def test_what_is_stored_is_not_there_for_other_keys() -> None:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Service]:
     with serve(app(SKILL_AGENT_API_KEYS=KEYS, SKILL_AGENT_CORS=ORIGIN, SKILL_AGENT_RATE_LIMIT="1/hour")) as url:
-        with httpx.Client(trust_env=False, timeout=30) as client:
+        with httpx.Client(trust_env=False, timeout=30, verify=False) as client:
             yield Service(url, client)
 
 
@@ -227,7 +230,7 @@ class Broken(ScriptedProvider):
 def test_what_nobody_expected_is_told_to_pages_too() -> None:
     settings = Settings.from_env({"SKILL_AGENT_CORS": ORIGIN, "SKILL_AGENT_AUTH": "none"})
     with serve(create_app(settings, Broken([]))) as url:
-        answer = httpx.post(f"{url}{CHAT}", json={"messages": HI}, headers={"origin": ORIGIN})
+        answer = httpx.post(f"{url}{CHAT}", json={"messages": HI}, headers={"origin": ORIGIN}, verify=False)
         assert answer.status_code == 500 and read_error(answer)["code"] == "internal_error"
         assert answer.headers["access-control-allow-origin"] == ORIGIN
 

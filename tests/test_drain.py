@@ -78,7 +78,11 @@ def test_what_is_short_is_finished_and_what_is_long_is_told(tmp_path: Path, how:
     }
     more = {"SKILL_AGENT_SKILLS": str(tmp_path / "skills"), "SKILL_AGENT_DRAIN_SECONDS": DRAIN}
     store = tmp_path / "store.db"
-    with Upstream() as up, ThreadPoolExecutor() as pool, httpx.Client(trust_env=False, timeout=30) as client:
+    with (
+        Upstream() as up,
+        ThreadPoolExecutor() as pool,
+        httpx.Client(trust_env=False, timeout=30, verify=False) as client,
+    ):
         up.always(answer)
         with process(up, store, how, **more) as (url, running):
             served = Service(url, client)
@@ -149,7 +153,11 @@ def ended(running: subprocess.Popen[bytes]) -> bool:
 
 
 def test_ctrl_c_ends_an_idle_service_at_once_and_a_busy_one_the_second_time(tmp_path: Path) -> None:
-    with Upstream() as up, httpx.Client(trust_env=False, timeout=60) as client, ThreadPoolExecutor() as pool:
+    with (
+        Upstream() as up,
+        httpx.Client(trust_env=False, timeout=60, verify=False) as client,
+        ThreadPoolExecutor() as pool,
+    ):
         up.always(answer)
         more = {"SKILL_AGENT_DRAIN_SECONDS": "50"}
         with process(up, tmp_path / "a.db", **more) as (_, idle), process(up, tmp_path / "b.db", **more) as (url, busy):
@@ -157,7 +165,7 @@ def test_ctrl_c_ends_an_idle_service_at_once_and_a_busy_one_the_second_time(tmp_
             response = pool.submit(client.post, f"{url}{CHAT}", json=chat("long", False) | {"skill_agent": {}})
             assert up.wait_requests(1, timeout=20)
             busy.send_signal(signal.SIGINT)
-            wait_until(lambda: httpx.get(f"{url}/ready", trust_env=False).status_code == 503)
+            wait_until(lambda: httpx.get(f"{url}/ready", trust_env=False, verify=False).status_code == 503)
             assert not ended(busy)
             busy.send_signal(signal.SIGINT)
             wait_until(lambda: ended(idle) and ended(busy))

@@ -56,7 +56,7 @@ def url(up: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 @pytest.fixture
 def served(url: str) -> Iterator[Service]:
-    with httpx.Client(trust_env=False, timeout=30) as client:
+    with httpx.Client(trust_env=False, timeout=30, verify=False) as client:
         yield Service(url, client)
 
 

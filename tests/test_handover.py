@@ -306,7 +306,7 @@ def test_what_cannot_be_read_of_a_run_fails_at_last(file: str) -> None:
 
 def test_no_run_is_lost_when_its_process_is_killed(tmp_path: Path) -> None:
     file = tmp_path / "store.db"
-    with Upstream() as up, httpx.Client(trust_env=False, timeout=30) as client:
+    with Upstream() as up, httpx.Client(trust_env=False, timeout=30, verify=False) as client:
         up.always(sse(chat_chunks("Half a", finish="", usage=None), done=False).but(stall=True))
         with process(up, file) as (url, running):
             served = Service(url, client)

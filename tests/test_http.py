@@ -24,7 +24,7 @@ from providers.base import AuthError, BadResponse, ModelInfo, Overloaded, Provid
 from providers.http import Auth, HeaderAuth, Http, bearer
 from providers.limits import Timeouts
 from providers.openai import ChatCompletions
-from tests.asking import Heard, ask, ask_often
+from tests.asking import Heard, ask, ask_often, certificates
 from tests.upstream import Reply, Upstream, chat_chunks, json_reply, sse, text_reply
 
 SECRET = "sk-secret-1234567890"
@@ -55,7 +55,7 @@ async def hasty(request: pytest.FixtureRequest) -> AsyncIterator[Http]:
 
 
 def _http(engine: str, timeouts: Timeouts | None = None) -> Http:
-    return Http(httpx.AsyncHTTPTransport() if engine == "httpx" else None, timeouts, backoff=0.01)
+    return Http(httpx.AsyncHTTPTransport(verify=certificates()) if engine == "httpx" else None, timeouts, backoff=0.01)
 
 
 def _model(http: Http, url: str, auth: Auth | None = None) -> ChatCompletions:

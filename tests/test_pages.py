@@ -33,7 +33,7 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def client(url: str) -> Iterator[httpx.Client]:
     """One that packs nothing, so that sizes are those of the files."""
-    with httpx.Client(base_url=url, trust_env=False, headers={"accept-encoding": "identity"}) as found:
+    with httpx.Client(base_url=url, trust_env=False, headers={"accept-encoding": "identity"}, verify=False) as found:
         yield found
 
 
@@ -134,7 +134,7 @@ class Prefixed:
 
 def test_every_address_is_relative() -> None:
     app = Prefixed(create_app(Settings(), ScriptedProvider([])), "/some/prefix")
-    with serve(app) as url, httpx.Client(base_url=f"{url}/some/prefix/", trust_env=False) as client:
+    with serve(app) as url, httpx.Client(base_url=f"{url}/some/prefix/", trust_env=False, verify=False) as client:
         page = client.get("")
         assert page.status_code == 200 and not re.search(r'(?:src|href)="/', page.text)
         assert {client.get(name).status_code for name in linked(page.text)} == {200}

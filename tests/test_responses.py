@@ -32,6 +32,14 @@ def served(up: Upstream) -> Iterator[Service]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[tuple[Service, ScriptedProvider]]:
+    """A service whose model has nothing to say, as nobody shall ask it."""
+    model = ScriptedProvider([])
+    with service(provider=model) as server:
+        yield server, model
+
+
 def told(up: Upstream) -> list[Json]:
     """What the model was told last, without the agent's own prompt."""
     messages: list[Json] = up.requests[-1].json["messages"]
@@ -385,12 +393,11 @@ def test_text_around_reasoning_and_tools_reads_as_one(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("more", [{}, {"stream": True}, {"background": True}], ids=["whole", "stream", "background"])
 def test_a_wrong_request_is_refused_and_nothing_is_stored(
-    body: Json, status: int, param: str, code: str | None, more: Json
+    refusing: tuple[Service, ScriptedProvider], body: Json, status: int, param: str, code: str | None, more: Json
 ) -> None:
-    model = ScriptedProvider([])
-    with service(provider=model) as served:
-        found, error = refused(served, **{**more, **body})
-        assert (found, error["param"]) == (status, param) and code in (None, error["code"])
+    served, model = refusing
+    found, error = refused(served, **{**more, **body})
+    assert (found, error["param"]) == (status, param) and code in (None, error["code"])
     assert model.calls == 0
 
 

@@ -20,7 +20,7 @@ from providers.openai import ChatCompletions
 from providers.retries import RetryBudget
 from providers.scripted import Play, call
 from tests.agents import agent_of, ended, spoken
-from tests.asking import Heard, ask
+from tests.asking import Heard, ask, certificates
 from tests.surface import CHAT, HI, service, write_skill
 from tests.upstream import Reply, Upstream, chat_chunks, claude_events, json_reply, sse
 
@@ -38,7 +38,7 @@ def up() -> Iterator[Upstream]:
 
 @pytest.fixture(params=["aiohttp", "httpx"])
 async def http(request: pytest.FixtureRequest) -> AsyncIterator[Http]:
-    http = Http(httpx.AsyncHTTPTransport() if request.param == "httpx" else None, backoff=0.01)
+    http = Http(httpx.AsyncHTTPTransport(verify=certificates()) if request.param == "httpx" else None, backoff=0.01)
     yield http
     await http.aclose()
 

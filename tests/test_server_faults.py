@@ -160,7 +160,7 @@ async def interrupted(go: asyncio.Event) -> AsyncGenerator[Event, None]:
 
 def watch(stage: Stage, beats: int) -> httpx.Response:
     """Let the chunks come after so many keep-alive comments."""
-    with serve(stage.app) as url, httpx.Client(trust_env=False, timeout=30) as client:
+    with serve(stage.app) as url, httpx.Client(trust_env=False, timeout=30, verify=False) as client:
         with client.stream("GET", url) as response:
             body = b""
             for piece in response.iter_raw():
@@ -186,7 +186,7 @@ def test_an_error_before_the_hold_is_over_has_its_own_status() -> None:
         yield
 
     with serve(Stage(at_once, hold=30, beat=30).app) as url:
-        assert httpx.get(url, trust_env=False).status_code == 429
+        assert httpx.get(url, trust_env=False, verify=False).status_code == 429
 
 
 def test_an_error_after_the_hold_is_told_in_band() -> None:
@@ -327,7 +327,7 @@ def test_the_log_of_the_process_has_the_request_and_no_key(up: Upstream) -> None
     folder = Path(__file__).resolve().parents[1]
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        with httpx.Client(trust_env=False, transport=httpx.HTTPTransport(retries=6)) as client:
+        with httpx.Client(trust_env=False, transport=httpx.HTTPTransport(retries=6, verify=False)) as client:
             server = Service(f"http://127.0.0.1:{port}", client)
             response = server.post({"messages": HI}, headers={"x-request-id": "find-me"})
         assert response.status_code == 502

@@ -41,7 +41,7 @@ def up() -> Iterator[Upstream]:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=5, trust_env=False) as client:
+    with httpx.Client(timeout=5, trust_env=False, verify=False) as client:
         yield client
 
 
@@ -189,7 +189,7 @@ def test_a_client_that_leaves_is_noticed(up: Upstream, client: httpx.Client, rep
 @pytest.mark.asyncio
 async def test_a_cancelled_client_is_noticed(up: Upstream) -> None:
     up.reply(Reply(stall=True))
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as client:
         task = asyncio.create_task(client.post(up.url, json={}))
         assert await asyncio.to_thread(up.wait_requests, 1)
         task.cancel()

@@ -58,7 +58,9 @@ def test_text_comes_whole_and_streamed(served: Service, surface: Surface, model:
 @pytest.mark.parametrize("model", MODELS)
 @on_both
 async def test_text_comes_to_async_callers(served: Service, surface: Surface, model: str) -> None:
-    async with openai.DefaultAsyncHttpxClient(trust_env=False) as http:  # LangChain's own outlives this event loop
+    async with openai.DefaultAsyncHttpxClient(
+        trust_env=False, verify=False
+    ) as http:  # LangChain's own outlives this event loop
         client = chat(served, surface, model, http_async_client=http)
         assert (await client.ainvoke([messages.SystemMessage("Be kind."), messages.HumanMessage("hi")])).text == TEXT
         assert "".join([chunk.text async for chunk in client.astream("hi")]) == TEXT

@@ -39,7 +39,7 @@ OFFER = Offer(item="tea", price=3.5, sizes=[3])
 
 @pytest.fixture
 def client(served: Service) -> Iterator[OpenAI]:
-    with DefaultHttpxClient(trust_env=False) as http:
+    with DefaultHttpxClient(trust_env=False, verify=False) as http:
         yield OpenAI(base_url=f"{served.url}/v1", api_key="sk-client", http_client=http, max_retries=0, timeout=50)
 
 
