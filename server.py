@@ -72,7 +72,7 @@ log = logging.getLogger(service_log.NAME)
 CLOSING_SECONDS = 1
 """That uvicorn waits for connections; their answers are over by then."""
 CONNECTING_SECONDS = 10
-COLLECTIONS = (2_000, 10, 10)
+COLLECTIONS = (20_000, 10, 10)
 """Thresholds of the garbage collector: new objects, and how often each generation before the next."""
 USAGE = 2
 """The exit code of a setting or an option that cannot be right, as argparse has it."""

@@ -104,7 +104,8 @@ class Retries:
 
         `until`: a time on the loop's clock; no repeat is waited for beyond it.
         """
-        stream, first = await self._begun(attempt, _Call(self, provider, limits, until))
+        self._budget.note_call()
+        stream, first = await _Call(self, attempt, provider, limits, until).begun()
         try:
             async with aclosing(stream):
                 if first is not None:
@@ -115,15 +116,6 @@ class Retries:
         except ProviderError as error:
             error.begun = first is not None
             raise
-
-    async def _begun(self, attempt: Attempt, call: _Call) -> Begun:
-        self._budget.note_call()
-        try:
-            begun: Begun = await call.retrying(call.begin, attempt)
-            return begun
-        finally:
-            # tenacity's state refers to itself, and so would keep all that was asked until garbage is looked for.
-            call.retrying.iter_state.reset()
 
     def wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -138,20 +130,29 @@ class Retries:
 class _Call:
     """One call with all its attempts."""
 
-    def __init__(self, retries: Retries, provider: str, limits: Timeouts, until: float) -> None:
+    def __init__(self, retries: Retries, attempt: Attempt, provider: str, limits: Timeouts, until: float) -> None:
         self._retries = retries
+        self._attempt = attempt
         self._provider = provider
         self._limits = limits
         self._clock = asyncio.get_running_loop().time
         self._deadline = self._clock() + limits.whole
         self._until = min(self._deadline, until)
-        self.retrying = tenacity.AsyncRetrying(
-            wait=retries.wait, stop=self._ends, retry=tenacity.retry_if_exception(_passing), reraise=True
-        )
 
-    async def begin(self, attempt: Attempt) -> Begun:
+    async def begun(self) -> Begun:
+        retrying = tenacity.AsyncRetrying(
+            wait=self._retries.wait, stop=self._ends, retry=tenacity.retry_if_exception(_passing), reraise=True
+        )
+        try:
+            begun: Begun = await retrying(self._begin)
+            return begun
+        finally:
+            # tenacity's state refers to itself: with it all that was asked would wait to be found as garbage.
+            retrying.iter_state.reset()
+
+    async def _begin(self) -> Begun:
         this = Try(self._provider, self._limits, self._deadline)
-        stream = attempt(this)
+        stream = self._attempt(this)
         try:
             async with _in_time(this):
                 first = await anext(stream, None)

@@ -143,7 +143,7 @@ class EventStream(Response):
     async def _pump(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
         turns = _turns.setdefault(loop, Turns(loop))
-        turn = -1
+        n = 0
         async for chunk in self._chunks:
             if self._beating and not self._beating.done():
                 await self._beating
@@ -151,10 +151,10 @@ class EventStream(Response):
                 self._begun = True
                 await send(_start())
             self._last = loop.time()
-            if turn == turns.current:
-                await asyncio.sleep(0)
-            turn = turns.current
             await send(_part(chunk))
+            n += 1
+            if n % 4 == 0:
+                await asyncio.sleep(0)
 
     def _start_beating(self, send: Send) -> None:
         """With a timer and no task, as few streams are silent for so long."""
