@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import setting_forms as forms
 from key_forms import ApiKey, Rate, keys, rates
@@ -243,16 +243,7 @@ class Settings:
             store=read("SKILL_AGENT_STORE", forms.store, "", shown=forms.without_password),
             drain_seconds=read("SKILL_AGENT_DRAIN_SECONDS", forms.seconds, 10.0),
             log=read("SKILL_AGENT_LOG", forms.log, ""),
-            otlp_endpoint=read("OTEL_EXPORTER_OTLP_ENDPOINT", forms.url, "", shown=forms.without_password),
-            otlp_traces_endpoint=read(
-                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", forms.url, "", shown=forms.without_password
-            ),
-            otlp_headers=read("OTEL_EXPORTER_OTLP_HEADERS", str, ""),
-            otlp_traces_headers=read("OTEL_EXPORTER_OTLP_TRACES_HEADERS", str, ""),
-            otlp_protocol=read("OTEL_EXPORTER_OTLP_PROTOCOL", str, "http/protobuf"),
-            otlp_traces_protocol=read("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", str, ""),
-            traces_exporter=read("OTEL_TRACES_EXPORTER", str, "otlp"),
-            otel_disabled=read("OTEL_SDK_DISABLED", forms.is_true, False),
+            **_tracing(read),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
             openai_base_url=read(
                 "OPENAI_BASE_URL", forms.url, "https://api.openai.com/v1", shown=forms.without_password
@@ -304,6 +295,19 @@ class Settings:
 
 def _folders(value: str) -> tuple[Path | Untrusted, ...]:
     return tuple(path if trusted else Untrusted(path) for path, trusted in forms.skills(value))
+
+
+def _tracing(read: _Reader) -> dict[str, Any]:
+    return {
+        "otlp_endpoint": read("OTEL_EXPORTER_OTLP_ENDPOINT", forms.url, "", shown=forms.without_password),
+        "otlp_traces_endpoint": read("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", forms.url, "", shown=forms.without_password),
+        "otlp_headers": read("OTEL_EXPORTER_OTLP_HEADERS", str, ""),
+        "otlp_traces_headers": read("OTEL_EXPORTER_OTLP_TRACES_HEADERS", str, ""),
+        "otlp_protocol": read("OTEL_EXPORTER_OTLP_PROTOCOL", str, "http/protobuf"),
+        "otlp_traces_protocol": read("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", str, ""),
+        "traces_exporter": read("OTEL_TRACES_EXPORTER", str, "otlp"),
+        "otel_disabled": read("OTEL_SDK_DISABLED", forms.is_true, False),
+    }
 
 
 class _Reader:

@@ -47,7 +47,7 @@ SERVICE = "skill-agent"
 """The name of the service where OTEL_SERVICE_NAME gives none."""
 CLOSING_SECONDS = 1.0
 """What the last spans have to reach the collector."""
-RESERVE = 0.3
+RESERVE = 0.5
 """Seconds that are left to the process after them."""
 QUIET_SECONDS = 60.0
 """Between two lines of the log about a collector that cannot be reached."""

@@ -19,7 +19,6 @@ from typing import Any
 import httpx
 import pytest
 
-from settings import Settings
 from tests.processes import ROOT, process
 from tests.responses import RESPONSES, Json
 from tests.servers import Received, Reply, free_port
@@ -60,6 +59,10 @@ class Span:
 
 class Collector(Upstream):
     """Takes what exporters send."""
+
+    def __enter__(self) -> Collector:
+        super().__enter__()
+        return self
 
     @property
     def spans(self) -> list[Span]:
@@ -327,7 +330,7 @@ def test_a_run_in_the_background_has_a_trace_of_its_own_with_a_link(collector: C
 
 def test_old_turns_that_are_summed_up_are_a_model_call_too(collector: Collector, tmp_path: Path) -> None:
     known = tmp_path / "models.json"
-    known.write_text(json.dumps({"models": {"openai/test-model": {"window": 6000}}}))
+    known.write_text(json.dumps({"models": [{"match": "test-model", "window": 16000}]}))
     messages = [*[{"role": role, "content": "word " * 2000} for role in ("user", "assistant")] * 3, *HI]
     with Upstream() as up, traced(up, collector, models=known) as served:
         up.always(sse(chat_chunks("In short.")))
@@ -358,6 +361,19 @@ def test_a_collector_that_is_away_fails_no_answer_and_is_told_of_once(
     assert len(lines) <= 2 and CANARY not in caplog.text and "Traceback" not in caplog.text
 
 
+def test_a_collector_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf, Upstream() as up:
+        deaf.settimeout(10)
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        for name, value in {**ENVIRONMENT, "OTEL_EXPORTER_OTLP_ENDPOINT": address}.items():
+            monkeypatch.setenv(name, value)
+        up.always(sse(chat_chunks("Hello")))
+        with service(up, otlp_endpoint=address) as served:
+            assert served.whole().text == "Hello"
+            with deaf.accept()[0]:
+                assert [served.whole().text for _ in range(20)] == ["Hello"] * 20
+
+
 def environment(url: str, **more: str) -> dict[str, str]:
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_HEADERS": HEADERS, **more}
 
@@ -373,43 +389,46 @@ def test_the_last_spans_are_sent_when_the_service_stops(tmp_path: Path, number: 
             assert not collector.requests, "they are sent every five seconds"
             running.send_signal(number)
             assert running.wait(timeout=30) in STOPPED
-        assert {span.name for span in collector.spans} == {f"POST {CHAT}", "invoke_agent skill-agent", "chat test-model"}
+        assert {span.name for span in collector.spans} == {
+            f"POST {CHAT}",
+            "invoke_agent skill-agent",
+            "chat test-model",
+        }
         hold_together(collector.spans)
         assert collector.resource["service.name"] == "bakery" and collector.resource["team"] == "dough"
 
 
-def test_answers_that_are_cut_by_the_end_of_the_service_are_traced_and_a_collector_that_hangs_holds_nothing_up(
-    tmp_path: Path,
+@pytest.mark.parametrize("reply", [Reply(), Reply(status=0, stall=True)], ids=["well", "hanging"])
+def test_answers_that_are_cut_at_the_end_are_traced_and_a_collector_that_hangs_does_not_hold_it_up(
+    tmp_path: Path, reply: Reply
 ) -> None:
-    for reply in (Reply(), Reply(status=0, stall=True)):
-        with Collector() as collector, Upstream() as up:
-            collector.always(reply)
-            up.always(stalling())
-            more = environment(collector.url, SKILL_AGENT_DRAIN_SECONDS="0.5")
-            with process(up, tmp_path / "store.db", **more) as (url, running), httpx.Client(trust_env=False) as client:
-                with client.stream("POST", f"{url}{CHAT}", json={"messages": HI, "stream": True}) as answer:
-                    begun = time.monotonic()
-                    running.send_signal(signal.SIGTERM)
-                    assert b"server_shutting_down" in answer.read()
-                running.wait(timeout=30)
-                assert time.monotonic() - begun < 2.5 + 1, "the drain, two seconds, and what a busy machine takes"
-            assert collector.requests
-            if reply.whole:
-                assert running.returncode in STOPPED
-                hold_together(collector.spans)
-                assert collector.one("chat test-model").attributes["error.type"] == "cancelled"
+    with Collector() as collector, Upstream() as up:
+        collector.always(reply)
+        up.always(stalling())
+        more = environment(collector.url, SKILL_AGENT_DRAIN_SECONDS="0.5")
+        with process(up, tmp_path / "store.db", **more) as (url, running), httpx.Client(trust_env=False) as client:
+            with client.stream("POST", f"{url}{CHAT}", json={"messages": HI, "stream": True}) as answer:
+                running.send_signal(signal.SIGTERM)
+                assert b"server_shutting_down" in answer.read()
+            assert running.wait(timeout=30) in STOPPED, "what hangs for two seconds is ended with another code"
+        assert len(collector.requests) == 1
+        if reply.whole:
+            hold_together(collector.spans)
+            assert collector.one("chat test-model").attributes["error.type"] == "cancelled"
 
 
 # What cannot be, and what costs nothing
 
 WITHOUT = """
 import sys
+sys.modules["opentelemetry.exporter.otlp.proto.grpc"] = None
 sys.modules["opentelemetry.sdk"] = None
 import server
 server.main(["--port", sys.argv[1]])
 """
 WRONG: dict[str, tuple[dict[str, str], str]] = {
     "packages": ({}, "OTEL_EXPORTER_OTLP_ENDPOINT is 'http://127.0.0.1:1': traces need OpenTelemetry: "),
+    "grpc": ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL is 'grpc': expected "),
     "protocol": ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_PROTOCOL is 'http/json': "),
     "exporter": ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER is 'zipkin': expected otlp or none"),
     "address": ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "collector"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is "),
@@ -472,26 +491,3 @@ def test_on_databricks_which_sets_the_variables_itself_an_app_goes_on_without_tr
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "traced" in line]
     assert line.startswith("nothing is traced: OTEL_EXPORTER_OTLP_ENDPOINT is 'http://localhost:4314': ")
-
-
-def test_headers_are_secrets_and_names_are_not() -> None:
-    read = Settings.from_env({"OTEL_EXPORTER_OTLP_HEADERS": HEADERS, "OTEL_EXPORTER_OTLP_TRACES_HEADERS": f"k-{CANARY}"})
-    assert set(read.secrets) == {
-        f"Bearer%20otel-{CANARY}",
-        f"Bearer otel-{CANARY}",
-        f"otel-{CANARY}",
-        f"k-{CANARY}",
-    }
-    assert CANARY not in repr(read)
-
-
-def test_a_connection_that_is_refused_takes_no_time(collector: Collector) -> None:
-    """The exporter works in a thread of its own: an answer is there while the collector is still being waited for."""
-    with socket.create_server(("127.0.0.1", 0)) as deaf, Upstream() as up:
-        address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = address
-        with service(up, otlp_endpoint=address) as served:
-            up.always(sse(chat_chunks("Hello")))
-            assert [served.whole().text for _ in range(20)] == ["Hello"] * 20
-            deaf.settimeout(10)
-            deaf.accept()[0].close()
