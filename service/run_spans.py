@@ -45,7 +45,9 @@ Attributes: TypeAlias = Mapping[str, str | int | float | list[str]]
 PROVIDERS = {"azure": "azure.ai.openai"}
 """Whose names there are others than ours."""
 CANCELLED = "cancelled"
-"""The `error.type` of what nobody waits for any more, or what there was no time for."""
+"""The `error.type` of what nobody waits for any more."""
+OUT_OF_TIME = "max_seconds"
+"""The limit of a run that cuts what is being done; it is its `error.type` then. The others wait for its end."""
 TOOL_FAILED = "tool_error"
 
 
@@ -129,7 +131,7 @@ class RunSpans:
         if self._span is None:
             return
         for call, _ in list(self._tools.values()):
-            self._tool(call, error or CANCELLED)
+            self._tool(call, error)
         _close(self._span, error)
         self._span = None
 
@@ -175,6 +177,10 @@ class RunSpans:
         self._note("skill_agent.fell_back", told | ({"error.type": self._told(reason)} if reason else {}))
 
     def _finish(self, finish: Finish) -> None:
+        if finish.limit == OUT_OF_TIME and not self._tools:
+            self._call(self._model, {}, OUT_OF_TIME)
+        for call, _ in list(self._tools.values()):
+            self._tool(call, finish.limit or CANCELLED)
         if self._span:
             self._span.set_attributes({**_usage(finish.usage), "gen_ai.response.finish_reasons": [finish.reason]})
             if finish.limit:

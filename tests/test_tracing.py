@@ -306,6 +306,15 @@ def test_tools_that_run_when_the_client_leaves_end_too(collector: Collector) -> 
     assert {span.attributes["error.type"] for span in collector.named("execute_tool task")} == {"cancelled"}
 
 
+def test_a_model_call_that_the_end_of_the_runs_time_cuts_is_told(collector: Collector) -> None:
+    with Upstream() as up, traced(up, collector, max_seconds=0.5) as served:
+        up.always(Reply(status=0, stall=True))
+        assert served.whole().finish == "length"
+        run = collector.one("invoke_agent skill-agent")
+    assert run.attributes["skill_agent.limit"] == "max_seconds" and not run.failed
+    assert collector.one("chat test-model").attributes["error.type"] == "max_seconds"
+
+
 def test_several_answers_to_one_request_are_runs_beside_each_other(collector: Collector) -> None:
     with Upstream() as up, traced(up, collector) as served:
         up.always(acting)
