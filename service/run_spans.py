@@ -1,9 +1,9 @@
 """The spans of a run, made of its events: `invoke_agent`, and in it `chat` for each model call and `execute_tool` for
 each tool.
 
-Names and attributes are those of version 0.1.0 of OpenTelemetry's conventions for generative AI:
-https://github.com/open-telemetry/semantic-conventions-genai/blob/v0.1.0/docs/gen-ai/client-inference.md, and beside it
-gen-ai-agent-spans.md and execute-tool.md. What a convention has no name for begins with `skill_agent.`.
+Names and attributes are those of OpenTelemetry's conventions for generative AI, version 0.1.0 (client-inference.md,
+execute-tool.md): https://github.com/open-telemetry/semantic-conventions-genai/tree/v0.1.0/docs/gen-ai. What they have no
+name for begins with `skill_agent.`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from messages import Event
+from messages import Event, clean
 from service.access import MOST_PATH, QUIET
 from service.log import NAME
 from service.metrics import templates
@@ -72,8 +72,8 @@ class Tracing:
         self._redact = redact
 
     def told(self, name: str, longest: int = LONGEST) -> str:
-        """A name that a client, a model or a provider has given."""
-        return self._redact(name)[:longest]
+        """A name that a client, a model or a provider has given. One that cannot be encoded would cost a whole batch."""
+        return clean(self._redact(name))[:longest]
 
     def request(self, scope: Scope, method: str) -> Span:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
