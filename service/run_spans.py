@@ -2,8 +2,8 @@
 each tool.
 
 Names and attributes are those of OpenTelemetry's conventions for generative AI, version 0.1.0 (client-inference.md,
-execute-tool.md): https://github.com/open-telemetry/semantic-conventions-genai/tree/v0.1.0/docs/gen-ai. What they have no
-name for begins with `skill_agent.`.
+execute-tool.md): https://github.com/open-telemetry/semantic-conventions-genai/tree/v0.1.0/docs/gen-ai. What they have
+no name for begins with `skill_agent.`.
 """
 
 from __future__ import annotations

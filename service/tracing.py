@@ -72,7 +72,7 @@ class Tracing:
         self._redact = redact
 
     def told(self, name: str, longest: int = LONGEST) -> str:
-        """A name that a client, a model or a provider has given. One that cannot be encoded would cost a whole batch."""
+        """A name that a client, a model or a provider has given. One that cannot be encoded would cost its batch."""
         return clean(self._redact(name))[:longest]
 
     def request(self, scope: Scope, method: str) -> Span:
