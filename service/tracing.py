@@ -31,7 +31,7 @@ from service.access import MOST_PATH, QUIET
 from service.log import NAME
 from service.metrics import templates
 from service.run_spans import RunSpans, spanned
-from service.sending import Sending
+from service.sending import Sent
 from service.streams import ClientLeft
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Traced:
             if route := self._routes.get(id(scope.get("endpoint"))):
                 span.update_name(f"{method} {route}")
                 span.set_attribute("http.route", route)
-            _end(span, Sending.of(scope).status, failed)
+            _end(span, Sent.of(scope).status, failed)
 
 
 def _end(span: Span, status: int, failed: str) -> None:
