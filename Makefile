@@ -96,7 +96,8 @@ test-lowest:
 	@rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
 	@sed -n 's/^\([a-z-]*\)>=\([0-9.]*\).*/\1==\2/p' requirements.txt > .venv-lowest/lowest.txt
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-lowest/lowest.txt \
-		-r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt -r requirements-cli.txt
+		-r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt -r requirements-tracing.txt \
+		-r requirements-cli.txt
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-local.txt
 	@.venv-lowest/bin/python -m pytest $(AT_ONCE)
 
@@ -124,9 +125,10 @@ CORE = $(shell $(BIN)/python -c 'import platform as p, sys; print("requirements.
 	@$(PIP) --no-deps -r requirements-local.txt </dev/null >&2
 	@touch $@
 
-.venv/.dev: requirements-dev.txt requirements-mcp.txt requirements-postgres.txt .venv/.chat
+.venv/.dev: requirements-dev.txt requirements-mcp.txt requirements-postgres.txt requirements-tracing.txt .venv/.chat
 	@echo "Installing what the tests need …" >&2
-	@$(PIP) -r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt </dev/null >&2
+	@$(PIP) -r requirements-dev.txt -r requirements-mcp.txt -r requirements-postgres.txt -r requirements-tracing.txt \
+		</dev/null >&2
 	@command -v npm >/dev/null && npm install --silent --no-fund --no-audit --fetch-retries 1 --prefix .venv/node openai@7 axe-core@4 \
 		</dev/null >&2 || echo "openai-node and axe-core are not there: their tests are skipped" >&2
 	@touch $@

@@ -61,6 +61,7 @@ from service.parked import Parked
 from service.rates import HEADERS as RATE_HEADERS
 from service.responses import Responses
 from service.storage import Storage
+from service.telemetry import tracing
 from service.workspaces import Workspaces
 from settings import Settings, SettingsError
 from skill_store import SkillError
@@ -121,6 +122,8 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
     await app.state.responses.aclose()
+    if models.tracing:
+        await models.tracing.aclose(drain.left)
     await app.state.storage.aclose()
     if app.state.passing:
         from sandbox import remove
@@ -167,7 +170,7 @@ def spare_collections() -> None:
 
 
 def _middleware(
-    settings: Settings, opened: Sequence[BaseRoute], grants: Grants, drain: Drain, measured: Middleware
+    settings: Settings, opened: Sequence[BaseRoute], grants: Grants, drain: Drain, watching: Sequence[Middleware]
 ) -> list[Middleware]:
     """From the outside in: whatever fails has an id and is logged, and pages of allowed origins may read it."""
     cors = Middleware(
@@ -181,7 +184,7 @@ def _middleware(
     forwarded = [Middleware(OnBehalfOfUser)] if settings.on_behalf_of_user and settings.databricks_app else []
     return [
         Middleware(Access),
-        measured,
+        *watching,
         *([cors] if settings.cors else ()),
         Middleware(Rescue),
         Middleware(Drained, drain=drain),
@@ -198,6 +201,7 @@ def create_app(
     settings = settings or Settings.from_env()
     told = partial(_told, Redaction(settings.secrets).whole)
     models, storage = Models(settings, provider=provider), Storage(settings.store)
+    models.tracing = tracing(settings)
     folder = _workspace_folder(settings)
     workspaces = Workspaces(folder, storage)
     drain = Drain(settings.drain_seconds)
@@ -213,12 +217,9 @@ def create_app(
         Route("/metrics", models.metrics.tell),
         *_routes(completions, responses, Files(workspaces), gate),
     ]
-    from service.metrics import Measured
-
-    measured = Middleware(Measured, metrics=models.metrics, routes=routes)
     app = Starlette(
         routes=routes,
-        middleware=_middleware(settings, opened, grants, drain, measured),
+        middleware=_middleware(settings, opened, grants, drain, _watching(models, routes)),
         exception_handlers=HANDLERS,
         lifespan=_lifespan,
     )
@@ -234,6 +235,17 @@ def create_app(
     app.state.ready = False
     app.state.alone = False  # in the process: others' garbage is theirs to look for
     return app
+
+
+def _watching(models: Models, routes: list[BaseRoute]) -> list[Middleware]:
+    from service.metrics import Measured
+
+    measured = Middleware(Measured, metrics=models.metrics, routes=routes)
+    if models.tracing is None:
+        return [measured]
+    from service.tracing import Traced
+
+    return [Middleware(Traced, tracing=models.tracing, routes=routes), measured]
 
 
 def _routes(completions: Completions, responses: Responses, files: Files, gate: Gate) -> list[BaseRoute]:

@@ -164,6 +164,28 @@ def claude_api(value: str) -> str:
     return value
 
 
+def is_true(value: str) -> bool:
+    """A boolean of OpenTelemetry's: whatever is not true is false.
+
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#boolean
+    """
+    return value.lower() == "true"
+
+
+def header_values(value: str) -> tuple[str, ...]:
+    """Those of `name=value,…` as they stand there and as they are meant, without a scheme such as Bearer too; of what
+    is not in that form, all.
+
+    https://opentelemetry.io/docs/specs/otel/protocol/exporter/#specifying-headers-via-environment-variables
+    """
+    found: list[str] = []
+    for word in words(value):
+        name, equals, given = word.partition("=")
+        plain = unquote(given if equals else name).strip()
+        found += [given.strip() if equals else word, plain, plain.rpartition(" ")[2]]
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
 def passwords(url: str) -> tuple[str, ...]:
     """The one of an address, as it stands there and as it is meant."""
     try:

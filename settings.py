@@ -9,11 +9,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import setting_forms as forms
 from key_forms import ApiKey, Rate, keys, rates
-from redaction import Redaction
+from redaction import Redaction, is_secret
 from setting_forms import PROVIDERS, TOOL_GROUPS
 from skill_store.trust import Untrusted
 
@@ -139,6 +139,31 @@ class Settings:
     log: str = ""
     """SKILL_AGENT_LOG: `text` or `json`, with `:debug` for more. Empty: text on a terminal, else json."""
 
+    otlp_endpoint: str = ""
+    """OTEL_EXPORTER_OTLP_ENDPOINT: where spans are sent to, at `/v1/traces`. Empty, as the next: nothing is traced.
+    OpenTelemetry's SDK reads these variables and others itself."""
+
+    otlp_traces_endpoint: str = ""
+    """OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: the whole address instead."""
+
+    otlp_headers: str = field(default="", repr=False)
+    """OTEL_EXPORTER_OTLP_HEADERS: comma-separated `name=value`, percent-encoded; taken for secrets."""
+
+    otlp_traces_headers: str = field(default="", repr=False)
+    """OTEL_EXPORTER_OTLP_TRACES_HEADERS: those of spans instead."""
+
+    otlp_protocol: str = "http/protobuf"
+    """OTEL_EXPORTER_OTLP_PROTOCOL: or `grpc`, where its exporter is installed."""
+
+    otlp_traces_protocol: str = ""
+    """OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: that of spans instead."""
+
+    traces_exporter: str = "otlp"
+    """OTEL_TRACES_EXPORTER: or `none`."""
+
+    otel_disabled: bool = False
+    """OTEL_SDK_DISABLED: `true`."""
+
     openai_api_key: str = field(default="", repr=False)
     """OPENAI_API_KEY"""
 
@@ -218,6 +243,7 @@ class Settings:
             store=read("SKILL_AGENT_STORE", forms.store, "", shown=forms.without_password),
             drain_seconds=read("SKILL_AGENT_DRAIN_SECONDS", forms.seconds, 10.0),
             log=read("SKILL_AGENT_LOG", forms.log, ""),
+            **_tracing(read),
             openai_api_key=read("OPENAI_API_KEY", str, ""),
             openai_base_url=read(
                 "OPENAI_BASE_URL", forms.url, "https://api.openai.com/v1", shown=forms.without_password
@@ -244,8 +270,16 @@ class Settings:
         return Limits(self.max_turns, self.max_seconds, self.max_tokens, self.max_tool_calls, self.max_cost)
 
     @property
+    def traces(self) -> bool:
+        """Whether spans are to be sent."""
+        is_asked = bool(self.otlp_endpoint or self.otlp_traces_endpoint) and self.traces_exporter != "none"
+        return is_asked and not self.otel_disabled
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """The values that must never be shown."""
+        # A header may also be the plain name of a team or a dataset, which logs go on to say.
+        headers = (*forms.header_values(self.otlp_headers), *forms.header_values(self.otlp_traces_headers))
         held = (
             self.openai_api_key,
             self.anthropic_api_key,
@@ -254,12 +288,26 @@ class Settings:
             self.databricks_token,
             self.databricks_client_secret,
             *forms.passwords(self.store),
+            *filter(is_secret, headers),
         )
         return tuple(value for value in held if value)
 
 
 def _folders(value: str) -> tuple[Path | Untrusted, ...]:
     return tuple(path if trusted else Untrusted(path) for path, trusted in forms.skills(value))
+
+
+def _tracing(read: _Reader) -> dict[str, Any]:
+    return {
+        "otlp_endpoint": read("OTEL_EXPORTER_OTLP_ENDPOINT", forms.url, "", shown=forms.without_password),
+        "otlp_traces_endpoint": read("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", forms.url, "", shown=forms.without_password),
+        "otlp_headers": read("OTEL_EXPORTER_OTLP_HEADERS", str, ""),
+        "otlp_traces_headers": read("OTEL_EXPORTER_OTLP_TRACES_HEADERS", str, ""),
+        "otlp_protocol": read("OTEL_EXPORTER_OTLP_PROTOCOL", str, "http/protobuf"),
+        "otlp_traces_protocol": read("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", str, ""),
+        "traces_exporter": read("OTEL_TRACES_EXPORTER", str, "otlp"),
+        "otel_disabled": read("OTEL_SDK_DISABLED", forms.is_true, False),
+    }
 
 
 class _Reader:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +38,8 @@ LOOK_SECONDS = 0.5
 CLOSING_SECONDS = 2.0
 """How long runs are waited for that are being handed on."""
 STOPPED = ApiError(500, "the service was stopped before the answer was finished", "server_shutting_down")
+in_background: ContextVar[bool] = ContextVar("in_background", default=False)
+"""Whether this task works on a run that no request waits for."""
 LOST = ApiError(500, "the process that made this answer is gone", "server_error")
 
 
@@ -93,6 +96,7 @@ class Background:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, run: Run, events: AsyncGenerator[Event, None]) -> None:
+        in_background.set(True)
         writing = asyncio.create_task(self._write_along(run))
         writing.add_done_callback(lambda _: run.stop())
         try:

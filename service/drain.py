@@ -67,6 +67,12 @@ class Drain:
         self._runs: WeakSet[Patience] = WeakSet()
         self._requests: set[asyncio.Timeout] = set()
         self._stopping: asyncio.Task[None] | None = None
+        self._end = math.inf
+
+    @property
+    def left(self) -> float:
+        """Seconds until the process is ended, whatever still hangs in it."""
+        return self._end - asyncio.get_running_loop().time()
 
     # What is waited for
 
@@ -117,6 +123,7 @@ class Drain:
             go()
         else:
             if self.quits:
+                self._end = loop.time() + self.seconds + PATIENCE
                 faulthandler.dump_traceback_later(self.seconds + PATIENCE, exit=True)
             loop.call_soon_threadsafe(self._stop, go, self.seconds * LAME_DUCK if number == signal.SIGTERM else 0.0)
 

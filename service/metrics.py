@@ -119,9 +119,7 @@ class Measured:
     def __init__(self, app: ASGIApp, metrics: Metrics, routes: list[BaseRoute]) -> None:
         self.app = app
         self._metrics = metrics
-        # The API's two places are one here. An endpoint may be something that has no hash.
-        found = [each for each in routes if isinstance(each, Route)]
-        self._routes = {id(each.endpoint): each.path.removeprefix("/api") for each in found}
+        self._routes = templates(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         left = False
@@ -134,3 +132,9 @@ class Measured:
             if scope["type"] == "http":
                 status = CLIENT_LEFT if left else Sent.of(scope).status or 500
                 self._metrics.answered(scope, self._routes.get(id(scope.get("endpoint")), ""), status)
+
+
+def templates(routes: list[BaseRoute]) -> dict[int, str]:
+    """Of paths, by the `id` of the endpoint, which may be something that has no hash. The API's two places are one."""
+    found = [each for each in routes if isinstance(each, Route)]
+    return {id(each.endpoint): each.path.removeprefix("/api") for each in found}

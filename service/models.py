@@ -25,6 +25,7 @@ from skill_store.files import shown
 
 if TYPE_CHECKING:
     from service.metrics import Metrics
+    from service.tracing import Tracing
 
 AGENT = "skill-agent"
 KEPT = 64
@@ -33,13 +34,17 @@ KEPT = 64
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers to a name. `skill` is pinned, "" for none; of the skills there are those that `grant` has."""
+    """What answers to a name. `skill` is pinned, "" for none; of the skills there are those that `grant` has.
+    `conversation` is its id, where it is known.
+    """
 
     name: str
     agent: Agent
     metrics: Metrics
     skill: str = ""
     grant: Grant = EVERYTHING
+    tracing: Tracing | None = None
+    conversation: str = ""
 
     def run(
         self,
@@ -54,15 +59,18 @@ class Served:
         self.agent.skills.choice(extension.skills, activate, among)
         how: dict[str, Any] = {"skills": extension.skills, "activate": activate, "among": among, "workspace": files}
         how |= {"client_tools": tools, "options": options}
-        return self._measured(messages, **how)
+        return self._traced(self._measured(messages, **how))
 
     async def sum_up(self, words: str) -> Finish:
         """What the model says to `words` alone."""
-        async with aclosing(self._measured(words, skills=())) as events:
+        async with aclosing(self._traced(self._measured(words, skills=()))) as events:
             async for event in events:
                 if isinstance(event, Finish):
                     return event
         raise AssertionError("`Finish` is always last")
+
+    def _traced(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        return self.tracing.run(events, self) if self.tracing else events
 
     async def _measured(self, messages: str | Sequence[Message], **how: Any) -> AsyncGenerator[Event, None]:
         """The events of a run, counted, and their tokens charged."""
@@ -95,6 +103,7 @@ class Models:
 
         self.metrics = Metrics()
         self.metrics.repeated = lambda: self._http.repeated
+        self.tracing: Tracing | None = None
         self.default = default_model(settings) if provider is None else provider.info.id
         self.skills = skill_store(settings)
         provider = provider or resolve_all(self.default, settings, self._http)
@@ -111,7 +120,7 @@ class Models:
         """Raises `ApiError` 404 where nothing of the name is served. An alias stands in for what is not."""
         name = name or AGENT
         if found := self._named(name, grant) or self._named(self._unaliased(name), grant):
-            return replace(found, grant=grant)
+            return replace(found, grant=grant, tracing=self.tracing)
         raise ApiError(
             404,
             f"The model {shown(name)} does not exist here; GET /v1/models lists those that do.",

@@ -197,6 +197,8 @@ class Responses:
     ) -> tuple[AsyncGenerator[Event, None], str]:
         """Begins the run of a request, or goes on with it; its events, and the name of its workspace."""
         how = (asked.skill_agent, asked.as_tools(), asked.as_options())
+        if asked.conversation:
+            served = replace(served, conversation=asked.conversation.id)
         begin = self._conversations.begin
         runs, place = await begin(served, owner, heard, *how, known=workspace, resumption=resumption)
         return runs[0], place.id if place else ""

@@ -31,6 +31,10 @@ from tests.upstream import Received, Reply, Upstream, chat_chunks, json_reply, s
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.timeout(180)
 HAS_MCP = importlib.util.find_spec("mcp") is not None
+try:
+    HAS_TRACING = importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+except ModuleNotFoundError:
+    HAS_TRACING = False
 
 
 def canary(name: str) -> str:
@@ -45,8 +49,8 @@ SECRETS = {
     "DATABRICKS_CLIENT_SECRET": canary("databricks"),
     "MCP_KEY": canary("mcp"),
 }
-CLIENT, OAUTH = canary("client"), canary("oauth")
-CANARIES = (*SECRETS.values(), CLIENT, OAUTH)
+CLIENT, OAUTH, COLLECTOR = canary("client"), canary("oauth"), canary("collector")
+CANARIES = (*SECRETS.values(), CLIENT, OAUTH, COLLECTOR)
 
 THIEF = """
 import glob, os, pathlib
@@ -128,6 +132,8 @@ def turns(request: Received) -> Reply:
 def answer(request: Received) -> Reply:
     if request.path.endswith("/token"):
         return json_reply({"access_token": OAUTH, "token_type": "Bearer", "expires_in": 3600})
+    if request.path == "/v1/traces":
+        return echo(request)
     words = json.dumps(request.json["messages"][-1]) if "messages" in request.json else ""
     match next((name for name in ("page", "redirect", "in band", "malformed", "429", "steal") if name in words), ""):
         case "page":
@@ -159,6 +165,8 @@ def environment(tmp_path: Path, up: Upstream) -> dict[str, str]:
         "SKILL_AGENT_LOG": "json:debug",
         "SKILL_AGENT_API_KEYS": f"test:{hashlib.sha256(CLIENT.encode()).hexdigest()}",
         **({"SKILL_AGENT_MCP": str(tmp_path / "mcp.json")} if HAS_MCP else {}),
+        **({"OTEL_EXPORTER_OTLP_ENDPOINT": up.url} if HAS_TRACING else {}),
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{COLLECTOR}",
         "OPENAI_BASE_URL": f"{up.url}/v1",
         "ANTHROPIC_BASE_URL": up.url,
         "AZURE_OPENAI_ENDPOINT": up.url,
@@ -278,7 +286,7 @@ def test_no_canary_is_in_answers_the_log_the_store_the_files_or_what_the_model_i
 def test_the_canaries_were_there_to_be_found(scene: Scene) -> None:
     """Each was sent to where it belongs, and the thief was let in everywhere."""
     sent = json.dumps([request.headers for request in scene.up.requests])
-    for name in ("openai", "anthropic", "oauth"):
+    for name in ("openai", "anthropic", "oauth", *(["collector"] if HAS_TRACING else ())):
         assert canary(name) in sent
     log = scene.heard[-1]
     assert "Traceback" in log and ("secret of the environment: …" in log or not HAS_MCP)

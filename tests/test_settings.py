@@ -60,6 +60,14 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "SKILL_AGENT_STORE": ("store", "postgresql://u:sk-7@db/x", "postgresql://u:sk-7@db/x"),
     "SKILL_AGENT_DRAIN_SECONDS": ("drain_seconds", "2.5", 2.5),
     "SKILL_AGENT_LOG": ("log", "json:debug", "json:debug"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("otlp_endpoint", "http://127.0.0.1:4318/", "http://127.0.0.1:4318"),
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ("otlp_traces_endpoint", "https://x.example/v1", "https://x.example/v1"),
+    "OTEL_EXPORTER_OTLP_HEADERS": ("otlp_headers", "k=sk-8", "k=sk-8"),
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS": ("otlp_traces_headers", "k=sk-9", "k=sk-9"),
+    "OTEL_EXPORTER_OTLP_PROTOCOL": ("otlp_protocol", "grpc", "grpc"),
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": ("otlp_traces_protocol", "grpc", "grpc"),
+    "OTEL_TRACES_EXPORTER": ("traces_exporter", "none", "none"),
+    "OTEL_SDK_DISABLED": ("otel_disabled", "True", True),
     "OPENAI_API_KEY": ("openai_api_key", "sk-1", "sk-1"),
     "OPENAI_BASE_URL": ("openai_base_url", "http://127.0.0.1:9000/v1/", "http://127.0.0.1:9000/v1"),
     "ANTHROPIC_API_KEY": ("anthropic_api_key", "sk-2", "sk-2"),
@@ -122,6 +130,8 @@ BAD: list[tuple[str, str, str]] = [
     ("SKILL_AGENT_STORE", "redis://x", "sqlite:///path"),
     ("SKILL_AGENT_DRAIN_SECONDS", "0", "seconds above 0"),
     ("SKILL_AGENT_LOG", "loud", "text, json, text:debug or json:debug"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "http://"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector", "http://"),
     ("OPENAI_BASE_URL", "api.openai.com/v1", "https://"),
     ("OPENAI_BASE_URL", "https://", "https://"),
     ("OPENAI_BASE_URL", "https://[::1/v1", "https://"),
@@ -173,7 +183,11 @@ def test_what_cannot_be_right_is_refused_in_one_line(name: str, value: str, acce
     assert len(words.splitlines()) == 1 and caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT", "DATABRICKS_HOST"])
+ADDRESSES = ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT", "DATABRICKS_HOST"]
+ADDRESSES += ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
 def test_an_address_with_a_password_is_refused_and_not_said_back(name: str) -> None:
     with pytest.raises(SettingsError, match=r"https://host/v1.*without a user and a password") as caught:
         Settings.from_env({name: "https://who:sk-7@host/v1"})
@@ -196,7 +210,23 @@ def test_secrets_are_never_shown() -> None:
     assert sorted(read.secrets) == sorted(secret.values()) and len(secret) == 6
     assert "sk-" not in repr(read) and "sk-" not in str(read)
     hidden = {field.name for field in fields(Settings) if not field.repr}
-    assert hidden == {GOOD[name][0] for name in secret} | {"store"}
+    assert hidden == {GOOD[name][0] for name in secret} | {"store", "otlp_headers", "otlp_traces_headers"}
+
+
+def test_headers_for_a_collector_are_secrets_and_plain_names_in_them_are_not() -> None:
+    headers = "authorization=Bearer%20otel-7f3a9c5e,x-team=baking"
+    read = Settings.from_env({"OTEL_EXPORTER_OTLP_HEADERS": headers, "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "key-9f8e7"})
+    assert set(read.secrets) == {"Bearer%20otel-7f3a9c5e", "Bearer otel-7f3a9c5e", "otel-7f3a9c5e", "key-9f8e7"}
+    assert "7f3a" not in repr(read) and "9f8e" not in repr(read)
+
+
+def test_spans_are_sent_where_an_endpoint_is_set_and_nothing_is_switched_off() -> None:
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        asked = {name: "http://127.0.0.1:4318"}
+        assert Settings.from_env({**asked, "OTEL_SDK_DISABLED": "1"}).traces
+        assert not Settings.from_env({**asked, "OTEL_SDK_DISABLED": "true"}).traces
+        assert not Settings.from_env({**asked, "OTEL_TRACES_EXPORTER": "none"}).traces
+    assert not Settings.from_env({"OTEL_TRACES_EXPORTER": "otlp"}).traces
 
 
 def test_the_stores_password_is_a_secret() -> None:
