@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -55,6 +54,7 @@ from service.files import Files
 from service.grants import Grants
 from service.handover import Handover
 from service.intake import Intake
+from service.memory import give_back, spare_collections
 from service.models import Models
 from service.on_behalf import OnBehalfOfUser
 from service.parked import Parked
@@ -73,8 +73,6 @@ log = logging.getLogger(service_log.NAME)
 CLOSING_SECONDS = 1
 """That uvicorn waits for connections; their answers are over by then."""
 CONNECTING_SECONDS = 10
-COLLECTIONS = (20_000, 10, 10)
-"""Thresholds of the garbage collector: new objects, and how often each generation before the next."""
 USAGE = 2
 """The exit code of a setting or an option that cannot be right, as argparse has it."""
 
@@ -111,6 +109,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     warming = asyncio.create_task(asyncio.to_thread(_warm, models, app.state.alone))
     # The service answers before its MCP servers do: the agent has their tools as they come.
     connecting = asyncio.create_task(_connect(models.mcp)) if models.mcp else None
+    giving_back = asyncio.create_task(give_back()) if app.state.alone else None
     taking_up = asyncio.create_task(_taken_up(app, [warming, *([connecting] if connecting else ())]))
     yield
     app.state.ready = False
@@ -118,9 +117,9 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     await warming
     taking_up.cancel()
     await asyncio.gather(taking_up, return_exceptions=True)
-    if connecting:
-        connecting.cancel()
-        await asyncio.gather(connecting, return_exceptions=True)
+    for task in filter(None, (connecting, giving_back)):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
     await app.state.responses.aclose()
     if models.tracing:
         await models.tracing.aclose(drain.left)
@@ -158,15 +157,6 @@ def _warm(models: Models, alone: bool) -> None:
     warm()
     if alone:
         spare_collections()
-
-
-def spare_collections() -> None:
-    """What has been made by now stays: it need not be looked through again and again. Streams make many short-lived
-    objects, whose number says nothing about garbage.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECTIONS)
 
 
 def _middleware(

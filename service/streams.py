@@ -15,6 +15,10 @@ T = TypeVar("T")
 
 KEEP_ALIVE = b": keep-alive\n\n"
 """Not `: ping`, which one client takes for the end."""
+BURST = 1024
+"""Bytes that a stream may send in one turn of the event loop, or a single chunk: others are served between, and the
+loop sees when the client has left.
+"""
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -98,9 +102,6 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary(
 class EventStream(Response):
     """Server-sent events from `chunks`. The status waits for the first chunk, `hold` seconds at most: an error
     before it is answered with its own status, by `failed`. Then silence is broken every `beat` seconds.
-
-    A stream sends one chunk in a turn of the event loop, however many there are: others are served between, and the
-    loop sees when the client has left.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class EventStream(Response):
     async def _pump(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
         turns = _turns.setdefault(loop, Turns(loop))
-        n = 0
+        turn, sent = -1, 0
         async for chunk in self._chunks:
             if self._beating and not self._beating.done():
                 await self._beating
@@ -151,10 +152,13 @@ class EventStream(Response):
                 self._begun = True
                 await send(_start())
             self._last = loop.time()
-            await send(_part(chunk))
-            n += 1
-            if n % 4 == 0:
+            if turn != turns.current:
+                turn, sent = turns.current, 0
+            elif sent >= BURST:
                 await asyncio.sleep(0)
+                turn, sent = turns.current, 0
+            sent += len(chunk)
+            await send(_part(chunk))
 
     def _start_beating(self, send: Send) -> None:
         """With a timer and no task, as few streams are silent for so long."""

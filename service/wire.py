@@ -23,7 +23,7 @@ OPEN_FILES = 65536
 """What is asked for at most: each stream has a connection to its client and one to its provider."""
 
 
-SEND_BUFFER = 128 * 1024
+SEND_BUFFER = 64 * 1024
 """Bytes that the kernel holds for a client (it takes the double, as room for its own). It would let a client that does
 not read have megabytes, and the run keeps as much of its answer; a stream needs little.
 """
