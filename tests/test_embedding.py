@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from agent.run import Run
 from agent_loop import Agent
+from messages import Request
 from settings import Settings
 from tests.agents import write_skill
 
@@ -105,6 +108,26 @@ def test_a_transport_stands_for_the_network_and_run_sync_works_again(streamed: b
         result = agent.run_sync("Invent a cookie flavour")
         assert result.text == "Cinnamon stars." and result.messages[1].results[0].text == "4.0"
     assert asked == ["Bearer sk-1"] * 4
+
+
+async def test_what_a_run_has_made_is_freed_with_its_end() -> None:
+    """No circle of references is left to be found as garbage, which a busy service would look for all the time."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        chunk = {"choices": [{"index": 0, "delta": {"content": "Cinnamon stars."}, "finish_reason": "stop"}]}
+        return httpx.Response(200, json=chunk)
+
+    transport = httpx.MockTransport(answer)
+    agent = Agent("openai/m", groups=("skills", "files"), settings=Settings(openai_api_key="sk-1"), transport=transport)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert (await agent.run("Invent a cookie flavour")).text == "Cinnamon stars."
+        left = [each for each in gc.get_objects() if isinstance(each, Run | Request)]
+    finally:
+        gc.enable()
+    assert left == []
 
 
 def test_a_script_without_an_answer_says_what_is_missing(tmp_path: Path) -> None:

@@ -74,6 +74,13 @@ async def _fails(model: ChatCompletions, heard: Heard | None = None) -> Provider
     return caught.value
 
 
+async def test_no_cookie_is_kept_as_the_next_call_may_be_another_callers(up: Upstream, http: Http) -> None:
+    up.always(GOOD.but(headers={"set-cookie": "who=first; Path=/"}))
+    for _ in range(2):
+        assert (await ask(_model(http, up.url))).text == "Hello world"
+    assert not any("cookie" in request.headers for request in up.requests)
+
+
 # Retries before the first event
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Message
 
 from messages import Event, Finish, TextDelta, Usage
 from providers.base import RateLimited
@@ -168,6 +170,30 @@ def watch(stage: Stage, beats: int) -> httpx.Response:
                 if body.count(b": keep-alive\n\n") >= beats and not stage.go.is_set():
                     client.get(f"{url}/go")
         return httpx.Response(response.status_code, headers=response.headers, content=body)
+
+
+async def test_streams_that_have_much_to_send_take_turns() -> None:
+    sent: list[str] = []
+
+    async def stream(name: str) -> None:
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            for _ in range(20):
+                yield b"x" * 2000
+
+        async def send(message: Message) -> None:
+            if message.get("body"):
+                sent.append(name)
+
+        async def receive() -> Message:
+            return await asyncio.Future()
+
+        async def failed(_: Exception) -> Response:
+            return Response()
+
+        await EventStream(chunks(), bytes, failed)({}, receive, send)
+
+    await asyncio.gather(stream("a"), stream("b"))
+    assert len(sent) == 40 and max(len(list(same)) for _, same in groupby(sent)) <= 2
 
 
 @pytest.mark.parametrize(("events", "text"), [(late, "at last"), (interrupted, "now")])
