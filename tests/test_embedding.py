@@ -119,15 +119,20 @@ async def test_what_a_run_has_made_is_freed_with_its_end() -> None:
 
     transport = httpx.MockTransport(answer)
     agent = Agent("openai/m", groups=("skills", "files"), settings=Settings(openai_api_key="sk-1"), transport=transport)
+
+    def alive() -> list[object]:
+        return [each for each in gc.get_objects() if isinstance(each, Run | Request)]
+
     gc.collect()
+    others = alive()
     gc.disable()
     try:
         for _ in range(3):
             assert (await agent.run("Invent a cookie flavour")).text == "Cinnamon stars."
-        left = [each for each in gc.get_objects() if isinstance(each, Run | Request)]
+        left = len(alive()) - len(others)
     finally:
         gc.enable()
-    assert left == []
+    assert left == 0
 
 
 def test_a_script_without_an_answer_says_what_is_missing(tmp_path: Path) -> None:
