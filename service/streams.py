@@ -39,7 +39,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
                 return await work
             finally:
                 gone.cancel()
-    except TimeoutError:
+    except Exception:
         if not limit.expired():
             raise
         raise ClientLeft from None
