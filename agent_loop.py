@@ -160,23 +160,22 @@ class Agent:
         tool that is marked so; without it such a call ends the run as a call of `approve_tool`. Files lie in
         `workspace`, else in a folder of the agent. `spend` is told what each turn used, also helpers', of its model.
         """
-        said = [user(messages)] if isinstance(messages, str) else list(messages)
-        options = options or Options()
-        run = Run(
-            said,
-            client_tools,
-            options,
-            Budget(self.limits, lambda usage, model: facts(model, self.settings.models).cost(usage), spend),
-            self._structure(options),
-            self.window,
-            workspace or (self._scratch() if self.groups else None),
-        )
-        run.approve, run.plain = approve, skills is not None and not (skills or activate)
-        found = self.skills.choice(skills, activate, among)
-        return self._drive(run, found, activate or called_for(said, found))
 
-    async def _drive(self, run: Run, skills: dict[str, Skill], pinned: str = "") -> AsyncGenerator[Event, None]:
+        def begin() -> tuple[Run, dict[str, Skill], str]:
+            said = [user(messages)] if isinstance(messages, str) else list(messages)
+            asked_for = options or Options()
+            budget = Budget(self.limits, lambda usage, model: facts(model, self.settings.models).cost(usage), spend)
+            files = workspace or (self._scratch() if self.groups else None)
+            run = Run(said, client_tools, asked_for, budget, self._structure(asked_for), self.window, files)
+            run.approve, run.plain = approve, skills is not None and not (skills or activate)
+            found = self.skills.choice(skills, activate, among)
+            return run, found, activate or called_for(said, found)
+
+        return self._drive(begin)
+
+    async def _drive(self, begin: Callable[[], tuple[Run, dict[str, Skill], str]]) -> AsyncGenerator[Event, None]:
         """Ask, act, ask again."""
+        run, skills, pinned = begin()
         run.before = await looked(run.workspace)
         self._open(run, skills, pinned)
         for name in run.newly_active():
@@ -229,7 +228,7 @@ class Agent:
         run = Run([user(prompt)], (), options, parent.budget, None, self.window, parent.workspace)
         run.approve, run.delegated = parent.approve, True
         try:
-            async with aclosing(self._drive(run, skills)) as events:
+            async with aclosing(self._drive(lambda: (run, skills, ""))) as events:
                 async for event in events:
                     if isinstance(event, Finish):
                         return event
@@ -239,8 +238,7 @@ class Agent:
 
     def _marked(self, tool: Tool) -> Tool:
         """A tool that the settings have a person asked about."""
-        asked = any(fnmatchcase(tool.spec.name, glob) for glob in self.settings.ask)
-        return replace(tool, ask=True) if asked else tool
+        return replace(tool, ask=True) if any(fnmatchcase(tool.spec.name, glob) for glob in self.settings.ask) else tool
 
     @property
     def workshop(self) -> Workshop:

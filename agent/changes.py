@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 from agent.workspace import Workspace
 
+_looking = ThreadPoolExecutor(2, "looking")
+"""Not the loop's, in which the threads of tools that hang stay: a run ends in time also then."""
 Stamp: TypeAlias = tuple[int, float]
 """Size in bytes and time of the last change."""
 
@@ -20,7 +23,9 @@ def stamps(workspace: Workspace) -> dict[str, Stamp]:
 
 async def looked(workspace: Workspace) -> dict[str, Stamp]:
     """`stamps`, beside the event loop: a walk through a thousand files takes 20 ms."""
-    return await asyncio.to_thread(stamps, workspace) if workspace.folder.is_dir() else {}
+    if not workspace.folder.is_dir():
+        return {}
+    return await asyncio.get_running_loop().run_in_executor(_looking, stamps, workspace)
 
 
 def changed(after: Mapping[str, Stamp], before: Mapping[str, Stamp]) -> dict[str, Stamp]:

@@ -71,16 +71,16 @@ async def side_by_side(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGener
 
 
 async def _disconnected(receive: Receive, left: Callable[[], None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    with suppress(Exception):  # of a server other than uvicorn
+        while (await receive())["type"] != "http.disconnect":
+            pass
     left()
 
 
 class Turns:
     """Counts the turns of an event loop while it is asked, so that one stream does not take them from others."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._number = 0
         self._is_counting = False
 
@@ -88,7 +88,7 @@ class Turns:
     def current(self) -> int:
         if not self._is_counting:
             self._is_counting = True
-            self._loop.call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._next)
         return self._number
 
     def _next(self) -> None:
@@ -143,7 +143,7 @@ class EventStream(Response):
 
     async def _pump(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        turns = _turns.setdefault(loop, Turns(loop))
+        turns = _turns.setdefault(loop, Turns())
         turn, sent = -1, 0
         async for chunk in self._chunks:
             if self._beating and not self._beating.done():
@@ -171,8 +171,8 @@ class EventStream(Response):
         is_blocked = self._beating is not None and not self._beating.done()
         if loop.time() - self._last >= silence and not is_blocked:
             self._last = loop.time()
-            self._beating = loop.create_task(_say(send, self._sign_of_life()))
-        again = max(self._last + self._beat - loop.time(), self._beat / 10)
+            self._beating = loop.create_task(self._say(send, self._sign_of_life()))
+        again = max(self._last + silence - loop.time(), self._beat / 10)
         self._timer = loop.call_later(again, self._look, loop, send)
 
     async def _stop_beating(self) -> None:
@@ -184,13 +184,12 @@ class EventStream(Response):
     def _sign_of_life(self) -> Sequence[Message]:
         if self._begun:
             return [_part(KEEP_ALIVE)]
-        self._begun = True
         return [_start(), _part(self._opening() + KEEP_ALIVE)]
 
-
-async def _say(send: Send, messages: Sequence[Message]) -> None:
-    for message in messages:
-        await send(message)
+    async def _say(self, send: Send, messages: Sequence[Message]) -> None:
+        self._begun = True
+        for message in messages:
+            await send(message)
 
 
 def _start() -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 
 from agent.run import Run
 from agent_loop import Agent
-from messages import Request
+from messages import Finish, Request
+from providers.scripted import ScriptedProvider
 from settings import Settings
 from tests.agents import write_skill
 
@@ -108,6 +110,17 @@ def test_a_transport_stands_for_the_network_and_run_sync_works_again(streamed: b
         result = agent.run_sync("Invent a cookie flavour")
         assert result.text == "Cinnamon stars." and result.messages[1].results[0].text == "4.0"
     assert asked == ["Bearer sk-1"] * 4
+
+
+def test_a_stream_that_is_made_outside_of_a_loop_begins_with_its_first_event() -> None:
+    provider = ScriptedProvider(["Cinnamon stars."])
+    events = Agent(provider=provider, settings=Settings()).stream("Invent a cookie flavour")
+
+    async def last() -> object:
+        return [event async for event in events][-1]
+
+    finish = asyncio.run(last())
+    assert isinstance(finish, Finish) and finish.text == "Cinnamon stars."
 
 
 async def test_what_a_run_has_made_is_freed_with_its_end() -> None:
