@@ -72,7 +72,7 @@ def play(request: Received) -> Reply:
     """A model that is well, whatever it is asked: JSON, if need be, or a call of a tool that it was given."""
     asked = request.json
     tools = [tool["function"]["name"] for tool in asked.get("tools") or () if "function" in tool]
-    said = asked["messages"][-1]["role"] == "tool"
+    said = [message["role"] for message in asked["messages"][-1:]] == ["tool"]  # blank ones are left out, maybe all
     calls = [("call_9", tools[len(request.body) % len(tools)], "{}")] if tools and not said else []
     return sse(chat_chunks("{}", "hm" if len(request.body) % 2 else "", calls))
 
