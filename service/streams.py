@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
@@ -11,6 +12,9 @@ from weakref import WeakKeyDictionary
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from service.log import NAME
+
+log = logging.getLogger(NAME)
 T = TypeVar("T")
 
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -39,9 +43,11 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
                 return await work
             finally:
                 gone.cancel()
-    except Exception:
+    except Exception as error:
         if not limit.expired():
             raise
+        if not isinstance(error, TimeoutError):
+            log.warning("an answer that nobody waits for did not end well", exc_info=True)
         raise ClientLeft from None
 
 
