@@ -24,9 +24,8 @@ from agent.acting import resume, run_tools
 from agent.allowance import refusal
 from agent.approval import Approve
 from agent.asking import asked
-from agent.budget import Budget
+from agent.budget import Budget, OutOfTime
 from agent.changes import looked
-from agent.deadline import OutOfTime
 from agent.kit import own_tools
 from agent.opening import active_in, called_for, fitting, with_body, with_catalog, with_rule
 from agent.run import Run

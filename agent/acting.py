@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 from agent import approval
-from agent.deadline import OutOfTime
+from agent.budget import OutOfTime
 from agent.run import Run
 from messages import Event, SkillActivated, ToolCall, ToolEnd, ToolResult, ToolStart
 from tools import failed

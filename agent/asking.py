@@ -6,9 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from agent import context
-from agent.budget import Budget
+from agent.budget import Budget, OutOfTime
 from agent.context import size, tokens
-from agent.deadline import OutOfTime
 from messages import Done, FellBack, ProviderEvent, ReasoningDelta, Request, TextDelta, ToolCallDelta, Usage
 from patience import Expired, Patience
 from providers.base import Provider, ProviderError

@@ -18,6 +18,10 @@ MALFORMED = 3
 """Turns in a row whose calls cannot be read, after which the model is asked for its answer."""
 
 
+class OutOfTime(Exception):
+    """The run's seconds are spent."""
+
+
 class Budget:
     """Begins with the run: its seconds are counted on the running loop's clock. `price` gives US dollars. `spend` is
     told the tokens of each turn, and its model, when they are used.
