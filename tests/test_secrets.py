@@ -134,6 +134,9 @@ def answer(request: Received) -> Reply:
         return json_reply({"access_token": OAUTH, "token_type": "Bearer", "expires_in": 3600})
     if request.path == "/v1/traces":
         return echo(request)
+    # First, as the results of its tools may hold any word or number.
+    if "tools" in request.json and any("steal" in str(m.get("content")) for m in request.json["messages"]):
+        return turns(request)
     words = json.dumps(request.json["messages"][-1]) if "messages" in request.json else ""
     match next((name for name in ("page", "redirect", "in band", "malformed", "429", "steal") if name in words), ""):
         case "page":
@@ -146,8 +149,7 @@ def answer(request: Received) -> Reply:
             return sse([f"{{{request.headers}"])
         case "429":
             return echo(request, 429, type="insufficient_quota")
-    is_run = "tools" in request.json and any("steal" in str(m.get("content")) for m in request.json["messages"])
-    return turns(request) if is_run else echo(request)
+    return echo(request)
 
 
 def environment(tmp_path: Path, up: Upstream) -> dict[str, str]:
